@@ -1,0 +1,308 @@
+/**
+ * START HERE: one client connection's life. Handshake (a session reads the protocol) → gate → dial → relay → usage.
+ * This file owns the client's socket, the flow and the dial under way, and frees all three; what is said on them is
+ * the session's business, and one timer for all connections is the lane's.
+ */
+import type { SecureContext } from 'node:tls';
+import type { Endpoint } from '@mastline/shared/domain/endpoint';
+import type { RefusalDetail, RefusalReason } from '@mastline/shared/protocols/refusal';
+import type { Target } from '@mastline/shared/protocols/target';
+import { dialChain } from './chain';
+import { firstSession } from './detection';
+import { type Dial, dial } from './dialer';
+import { Flow } from './flow';
+import { judge } from './gate';
+import type { Lane } from './lane';
+import type { Lease } from './limiter';
+import { ticksOf } from './limits';
+import { Lingering } from './lingering';
+import type { Guest } from './login';
+import { Outlet, type Way } from './outlet';
+import { SealedOutlet, type Sealing } from './sealed-outlet';
+import { secured } from './secure-wire';
+import type { Session } from './session';
+import { Tunnel } from './tunnel';
+import type { Wire } from './wire';
+
+export type FlowOutcome =
+  | { ok: true; flow: Flow }
+  | { ok: false; reason: RefusalReason; detail?: RefusalDetail | undefined };
+
+export class Connection {
+  socket: Wire;
+  readonly lane: Lane;
+  readonly endpointId: string;
+  /** The client's address. */
+  readonly source: string;
+  /** Toward the client. */
+  down: Way;
+  flow: Flow | null = null;
+  /** What lives as long as the connection, other than a flow: an association. */
+  attached: { close(): void } | null = null;
+  /** The lane's tick at which the session is told that its time is up. */
+  deadlineTick: number;
+  /** Counted against the cap of open handshakes. */
+  handshaking = true;
+  /** What the client speaks, for metrics; set by whoever found out. */
+  protocol = 'unknown';
+  /** When the flow's target was reached, until its first byte came; for metrics. */
+  #reachedAtMs = 0;
+  #session: Session;
+  readonly #downEvents = { drained: () => this.#session.clientDrained(), broken: () => this.cut() };
+  #readBuffer: () => Uint8Array;
+  #dial: Dial | null = null;
+  #ended = false;
+  #closed = false;
+
+  constructor(lane: Lane, socket: Wire, endpoint: Endpoint) {
+    this.lane = lane;
+    this.socket = socket;
+    this.endpointId = endpoint.id;
+    this.source = socket.remoteAddress ?? '';
+    this.deadlineTick = lane.tick + ticksOf(lane.limits.handshakeMs);
+    this.#readBuffer = lane.readBuffer;
+    this.down = new Outlet(socket, 'down', this.#downEvents);
+    this.#session = firstSession(this, endpoint);
+    this.#listen(socket);
+  }
+
+  #listen(socket: Wire): void {
+    socket.on('data', bytes => this.#session.clientData(bytes));
+    socket.once('end', () => {
+      this.#ended = true;
+      this.#session.clientEnd();
+    });
+    // "close" follows and says whether there was an error; which one does not matter to anybody here.
+    socket.on('error', () => undefined);
+    socket.once('close', hadError => this.#clientClosed(hadError));
+    socket.resume();
+  }
+
+  /** The client has half-closed. */
+  get clientEnded(): boolean {
+    return this.#ended;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Hands the connection to another session. */
+  become(session: Session): void {
+    this.#session = session;
+  }
+
+  /** Goes on inside TLS, with `session`; `hello` is what came already. */
+  secure(context: SecureContext, hello: Buffer, session: Session): void {
+    this.#session = session;
+    this.socket = secured(this.socket, hello, context);
+    this.down = new Outlet(this.socket, 'down', this.#downEvents);
+    this.#listen(this.socket);
+  }
+
+  /** Seals what goes to the client from now on, and reads origins in pieces of at most `readBytes`. */
+  sealDown(sealing: Sealing, readBytes: number): void {
+    const { lane, socket } = this;
+    this.down = new SealedOutlet(
+      { socket, direction: 'down', sealing, memory: lane.scratch.sealed },
+      this.#downEvents,
+    );
+    this.#readBuffer = () => lane.readBuffer().subarray(0, readBytes);
+  }
+
+  /** Something moved: the idle deadline starts anew. */
+  touch(): void {
+    this.deadlineTick = this.lane.tick + this.lane.idleTicks;
+  }
+
+  /** The handshake is over in the sense of the cap on open ones. */
+  handshakeDone(): void {
+    if (!this.handshaking) return;
+    this.handshaking = false;
+    this.lane.handshakeOver();
+  }
+
+  /** Asks the gate, dials, and makes a flow of it. Bytes of the target reach the session once the origin is resumed. */
+  async openFlow(target: Target, guest: Guest): Promise<FlowOutcome> {
+    const { lane, endpointId } = this;
+    const { credentialId } = guest;
+    this.handshakeDone();
+    if (guest.problem) return { ok: false, reason: 'bad-parameter', detail: guest.problem };
+    if (lane.draining) return { ok: false, reason: 'draining' };
+    const route = lane.routes.route(endpointId, guest);
+    const ask = { endpointId, credentialId, target, modem: route.ask };
+    let verdict = judge(ask, lane.policy);
+    if (!verdict.admit) return { ok: false, reason: verdict.reason };
+    if (guest.wish.rotate !== undefined) {
+      this.deadlineTick = lane.tick + ticksOf(lane.limits.rotateMs);
+      const refusal = await lane.routes.rotate(endpointId, guest, verdict.egress.slot);
+      if (refusal) return { ok: false, ...refusal };
+      if (this.#closed || lane.draining) return { ok: false, reason: 'draining' };
+      // The modem went away and came back meanwhile.
+      verdict = judge(ask, lane.policy);
+      if (!verdict.admit) return { ok: false, reason: verdict.reason };
+    }
+    const { egress } = verdict;
+    const { slot, imei } = egress;
+    const admission = lane.limiter.admit({
+      credentialId,
+      slot,
+      source: this.source,
+      port: target.port,
+      cut: reason => {
+        lane.refused(reason);
+        this.cut();
+      },
+    });
+    if (!admission.ok) return admission;
+    const ended = route.began(slot);
+    const lease = ended ? releasing(admission.lease, ended) : admission.lease;
+    this.deadlineTick = lane.tick + ticksOf(lane.limits.dialMs);
+    const path = lane.metrics.path(slot, this.protocol);
+    const account = lane.meter.account({ endpointId, credentialId, slot, imei }, path);
+    const purse = lane.limiter.purse(account, 'down');
+    const beganMs = lane.nowMs();
+    const hops = lane.policy.endpoints.get(endpointId)?.chain ?? [];
+    const options = {
+      target,
+      egress,
+      policy: lane.policy,
+      readBuffer: () => {
+        const memory = this.#readBuffer();
+        return purse.readBytes < memory.length ? memory.subarray(0, purse.readBytes) : memory;
+      },
+      reader: {
+        originData: (bytes: Buffer) => {
+          if (this.#reachedAtMs > 0) this.#firstByte();
+          return this.#session.originData(bytes);
+        },
+      },
+    };
+    const { scratch, clock } = lane;
+    this.#dial =
+      hops.length === 0
+        ? dial(options)
+        : dialChain({ ...options, hops, scratch, clock, salts: () => lane.hopSalts() });
+    const outcome = await this.#dial.outcome;
+    this.#dial = null;
+    if (!outcome.ok) {
+      lease.release();
+      return outcome;
+    }
+    // While we dialled the client may have gone, or a new plan may have come.
+    if (this.#closed || lane.draining) {
+      outcome.socket.destroy();
+      lease.release();
+      return { ok: false, reason: 'draining' };
+    }
+    const again = judge(ask, lane.policy);
+    if (!again.admit) {
+      outcome.socket.destroy();
+      lease.release();
+      return { ok: false, reason: again.reason };
+    }
+    this.#reachedAtMs = lane.nowMs();
+    path.dial.observe(this.#reachedAtMs - beganMs);
+    this.flow = new Flow({
+      origin: outcome.socket,
+      account,
+      purse: lane.limiter.purse(account, 'up'),
+      lease,
+      guest,
+      target,
+      address: outcome.address,
+      port: hops[0]?.port ?? target.port,
+      chain: outcome.chain ? { ends: outcome.chain, memory: scratch.sealed } : null,
+      listener: () => this.#session,
+    });
+    this.down.account = purse;
+    this.touch();
+    return { ok: true, flow: this.flow };
+  }
+
+  /** From now on bytes only pass: `fromClient` were read ahead, `fromOrigin` behind the handshake. */
+  tunnel(flow: Flow, ahead: { fromClient: Buffer; fromOrigin?: Buffer }): void {
+    const tunnel = new Tunnel(this, flow);
+    this.become(tunnel);
+    const { fromClient, fromOrigin = flow.early } = ahead;
+    if (fromOrigin.length === 0 || tunnel.originData(fromOrigin)) flow.origin.resume();
+    if (fromClient.length === 0 || flow.up.send(fromClient)) this.socket.resume();
+    else this.socket.pause();
+    if (this.#ended) tunnel.clientEnd();
+  }
+
+  /** Closes the flow and keeps the client. */
+  closeFlow(): void {
+    this.flow?.close();
+    this.flow = null;
+  }
+
+  /** Says `bytes` as the last thing, and closes when the client has read it. Empty bytes: closes at once. */
+  refuse(reason: RefusalReason, bytes: Buffer): void {
+    this.lane.refused(reason);
+    this.closeFlow();
+    if (bytes.length === 0) {
+      this.cut();
+      return;
+    }
+    this.down.send(bytes, false);
+    this.finish();
+  }
+
+  /** Half-closes behind what is still to be sent, and waits a little for the client to do the same. */
+  finish(): void {
+    this.become(new Lingering(this));
+    this.handshakeDone();
+    this.deadlineTick = this.lane.tick + ticksOf(this.lane.limits.lingerMs);
+    this.down.finish();
+    this.socket.resume();
+  }
+
+  /** Ends everything now. The client gets a reset, since what it got may be half of something. */
+  cut(): void {
+    if (this.#closed) return;
+    this.#free();
+    this.socket.resetAndDestroy();
+  }
+
+  timedOut(): void {
+    if (this.#dial) this.#dial.cancel();
+    else this.#session.timedOut();
+  }
+
+  #firstByte(): void {
+    this.flow?.account.path.firstByte.observe(this.lane.nowMs() - this.#reachedAtMs);
+    this.#reachedAtMs = 0;
+  }
+
+  #clientClosed(hadError: boolean): void {
+    if (this.#closed) return;
+    const flow = this.flow;
+    // Both directions of the client ended well, but its last bytes are still on their way to the target.
+    if (!hadError && flow && !flow.closed && flow.up.finishing && !flow.up.idle) {
+      flow.origin.once('close', () => this.#free());
+      return;
+    }
+    this.#free();
+  }
+
+  #free(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.handshakeDone();
+    this.#dial?.cancel();
+    this.down.close();
+    this.closeFlow();
+    this.attached?.close();
+    this.lane.forget(this);
+  }
+}
+
+function releasing(lease: Lease, more: () => void): Lease {
+  return {
+    release: () => {
+      lease.release();
+      more();
+    },
+  };
+}

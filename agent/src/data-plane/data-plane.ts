@@ -1,0 +1,138 @@
+/**
+ * The data plane as the rest of the agent sees it: a plan goes in, figures and usage come out. Joins lanes (the
+ * threads that carry bytes) with the committer (the way of usage to the spool). Start reading at connection.ts for
+ * what happens to a client.
+ *
+ * The first lane is this thread itself, so that one thread needs no worker and no message; `threads: n` adds n - 1
+ * workers. The first lane opens the ports, the others listen on duplicates of them (duplicate-listener.ts), and the
+ * kernel wakes whoever is free.
+ */
+import { type Clock, systemClock } from '@mastline/shared/base/clock';
+import type { CodedError } from '@mastline/shared/base/coded-error';
+import type { SlotFigures } from '@mastline/shared/domain/modem';
+import type { Log } from '../observe/log';
+import type { DataPlane, ListenerOutcome, RotateSlot, ServicePlan, UsageDelta, UsageSink } from '../ports';
+import { Committer } from './committer';
+import { Lane, type LaneReport } from './lane';
+import { LaneThread } from './lane-thread';
+import { LIMITS, type Limits } from './limits';
+import type { SlotTotals } from './meter';
+import { createSharedMemory } from './shared-memory';
+import { UsageWindow } from './usage-window';
+
+/** Time for the last commit when everything else is closed. */
+const LAST_COMMIT_MS = 1_500;
+
+export interface DataPlaneOptions {
+  sink: UsageSink;
+  log: Log;
+  clock?: Clock;
+  limits?: Partial<Limits>;
+  /** Threads that carry bytes; 1 when left out. */
+  threads?: number;
+  /** Gives a slot another address; left out, customers who ask for one are told that it is not to be had. */
+  rotate?: RotateSlot;
+  /** A thread died or hangs: what it had counted last is not known, and the process must end. Throws when left out. */
+  onFault?: (fault: CodedError) => void;
+}
+
+const NO_ROTATION: RotateSlot = async () => ({ kind: 'unavailable', reason: 'nothing here can rotate it' });
+
+/** A data plane that serves nothing until `apply` is called. */
+export function createDataPlane(options: DataPlaneOptions): DataPlane {
+  const { sink, log, clock = systemClock } = options;
+  const limits: Limits = { ...LIMITS, ...options.limits };
+  const memory = createSharedMemory(options.threads ?? 1, clock);
+  const window = new UsageWindow({ bytes: limits.windowBytes, memory: memory.window });
+  const committer: Committer = new Committer({
+    sink,
+    window,
+    clock,
+    log,
+    released: slots => {
+      lane.released(slots);
+      for (const thread of threads) thread.released(slots);
+    },
+  });
+  const hand = (deltas: UsageDelta[]) => committer.add(deltas);
+  const rotate: RotateSlot = options.rotate ?? NO_ROTATION;
+  const lane = new Lane({ limits, clock, log, memory, hand, rotate });
+  const onFault =
+    options.onFault ??
+    (fault => {
+      throw fault;
+    });
+  const threads = Array.from(
+    { length: (options.threads ?? 1) - 1 },
+    (_, at) =>
+      new LaneThread({ name: `data-plane-${at + 2}`, limits, memory, clock, log, hand, rotate, onFault }),
+  );
+  const reports = async (): Promise<LaneReport[]> => [
+    lane.report(),
+    ...(await Promise.all(threads.map(thread => thread.report()))),
+  ];
+
+  async function applyToAll(plan: ServicePlan): Promise<ListenerOutcome[]> {
+    await Promise.all([lane.adopt(plan), ...threads.map(thread => thread.adopt(plan))]);
+    const outcomes = await lane.open(plan);
+    const ports = lane.ports();
+    const shared = await Promise.allSettled(threads.map(thread => thread.open(plan, ports)));
+    // The port is served all the same, by fewer threads than wanted.
+    for (const one of shared)
+      if (one.status === 'rejected')
+        log.error('a thread could not open its ports; others serve them', { error: one.reason });
+    return outcomes;
+  }
+
+  let last = { atMs: clock.monotonicMs(), totals: new Map<number, SlotTotals>() };
+  // Plans are applied one after the other: ports may change hands between two of them.
+  let applying: Promise<unknown> = Promise.resolve();
+
+  return {
+    apply(plan: ServicePlan): Promise<ListenerOutcome[]> {
+      const result = applying.then(() => applyToAll(plan));
+      applying = result.catch(() => undefined);
+      return result;
+    },
+
+    async figures(): Promise<SlotFigures[]> {
+      const now = { atMs: clock.monotonicMs(), totals: new Map<number, SlotTotals>() };
+      for (const { totals } of await reports()) for (const one of totals) addTotals(now.totals, one);
+      const seconds = Math.max(0.001, (now.atMs - last.atMs) / 1000);
+      const figures = [...now.totals.values()].map(totals => {
+        const before = last.totals.get(totals.slot);
+        return {
+          slot: totals.slot,
+          upBytesPerSecond: Math.round((totals.upBytes - (before?.upBytes ?? 0)) / seconds),
+          downBytesPerSecond: Math.round((totals.downBytes - (before?.downBytes ?? 0)) / seconds),
+          openFlows: totals.openFlows,
+        };
+      });
+      last = now;
+      return figures;
+    },
+
+    metrics: async () => (await reports()).map(report => report.figures),
+
+    async close(graceMs: number): Promise<void> {
+      await applying;
+      const closed = await Promise.allSettled([
+        lane.close(graceMs),
+        ...threads.map(thread => thread.close(graceMs)),
+      ]);
+      await committer.close(LAST_COMMIT_MS);
+      for (const one of closed) if (one.status === 'rejected') throw one.reason;
+    },
+  };
+}
+
+function addTotals(sums: Map<number, SlotTotals>, more: SlotTotals): void {
+  const sum = sums.get(more.slot);
+  if (!sum) {
+    sums.set(more.slot, { ...more });
+    return;
+  }
+  sum.upBytes += more.upBytes;
+  sum.downBytes += more.downBytes;
+  sum.openFlows += more.openFlows;
+}

@@ -1,0 +1,97 @@
+/**
+ * A thread that carries bytes: one lane, told by messages what the control thread tells its own lane by calls
+ * (lane-thread.ts is the other end). Limits and the usage window are shared memory; usage goes to the control thread,
+ * who commits it.
+ */
+import { parentPort, workerData } from 'node:worker_threads';
+import { systemClock } from '@mastline/shared/base/clock';
+import { CodedError, messageOf } from '@mastline/shared/base/coded-error';
+import type { Log, LogFields, LogLevel } from '../observe/log';
+import type { RotateOutcome, ServicePlan } from '../ports';
+import { duplicateListeners } from './duplicate-listener';
+import { Lane } from './lane';
+import type { FromLane, LaneRequest, LaneSetup, ToLane } from './lane-messages';
+import type { ListenPlace } from './listener';
+
+const port = parentPort;
+if (!port) throw new Error('data-plane.worker runs as a worker thread only');
+const { limits, memory } = workerData as LaneSetup;
+const say = (message: FromLane) => port.postMessage(message);
+
+const rotations = new Map<number, (outcome: RotateOutcome) => void>();
+let nextRotation = 1;
+
+const lane = new Lane({
+  limits,
+  memory,
+  clock: systemClock,
+  log: distantLog([]),
+  hand: deltas => say({ kind: 'deltas', deltas }),
+  rotate: request =>
+    new Promise(resolve => {
+      const id = nextRotation++;
+      rotations.set(id, resolve);
+      say({ kind: 'rotate', id, request });
+    }),
+});
+
+port.on('message', (message: ToLane) => {
+  if (message.kind === 'released') lane.released(message.slots);
+  else if (message.kind === 'rotated') {
+    rotations.get(message.id)?.(message.outcome);
+    rotations.delete(message.id);
+  } else void answer(message.id, message.request);
+});
+
+async function answer(id: number, request: LaneRequest): Promise<void> {
+  try {
+    await perform(request);
+    say({ kind: 'answer', id, report: lane.report() });
+    if (request.kind === 'close') port?.close();
+  } catch (error) {
+    const { code, message, userMessage } =
+      error instanceof CodedError ? error : new CodedError('data-plane/fault', messageOf(error));
+    say({ kind: 'failed', id, code, message, userMessage });
+  }
+}
+
+async function perform(request: LaneRequest): Promise<void> {
+  switch (request.kind) {
+    case 'adopt':
+      return lane.adopt(request.plan);
+    case 'open':
+      return open(request.plan, request.ports);
+    case 'report':
+      return;
+    case 'close':
+      return lane.close(request.graceMs);
+  }
+}
+
+/** The first lane opens ports; this one listens on duplicates of them. */
+async function open(plan: ServicePlan, ports: [endpointId: string, fd: number][]): Promise<void> {
+  const missing = ports.filter(([endpointId]) => !lane.listensOn(endpointId));
+  const handles = await duplicateListeners(
+    missing.map(([, fd]) => fd),
+    systemClock,
+  );
+  const places = new Map<string, ListenPlace>();
+  missing.forEach(([endpointId], at) => {
+    const handle = handles[at];
+    if (handle) places.set(endpointId, { handle });
+  });
+  await lane.open({ ...plan, endpoints: plan.endpoints.filter(({ id }) => places.has(id)) }, places);
+}
+
+/** Lines of this thread are written by the control thread, where the log's settings are. */
+function distantLog(part: string[], standing: LogFields = {}): Log {
+  const line = (level: LogLevel) => (message: string, fields?: LogFields) =>
+    say({ kind: 'log', level, part, message, fields: { ...standing, ...fields } });
+  return {
+    debug: line('debug'),
+    info: line('info'),
+    warn: line('warn'),
+    error: line('error'),
+    child: (name, fields) => distantLog([...part, name], { ...standing, ...fields }),
+  };
+}

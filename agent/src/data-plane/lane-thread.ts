@@ -1,0 +1,148 @@
+/**
+ * A lane in a worker, seen from the control thread: starts it, asks it things with a deadline, passes its usage and
+ * its log on. The other end is data-plane.worker.ts. A thread that fails takes the process with it (`onFault`): what
+ * it had counted and not handed on is not known, and its share of the counts would never come back.
+ */
+import { Worker } from 'node:worker_threads';
+import type { Clock, Timer } from '@mastline/shared/base/clock';
+import { CodedError, messageOf } from '@mastline/shared/base/coded-error';
+import type { Log } from '../observe/log';
+import type { RotateSlot, ServicePlan, UsageDelta } from '../ports';
+import { workerUrl } from '../worker-url';
+import type { LaneReport } from './lane';
+import type { FromLane, LaneRequest, LaneSetup, ToLane } from './lane-messages';
+import { rotateOrFail } from './session-routes';
+
+/** A busy lane answers between two reads; a machine that swaps takes longer. */
+const ANSWER_MS = 10_000;
+/** Opening waits for helper processes (duplicate-listener.ts). */
+const OPEN_MS = 60_000;
+/** Beyond the grace that a closing lane was given. */
+const CLOSE_EXTRA_MS = 2_000;
+
+interface Pending {
+  resolve: (report: LaneReport) => void;
+  reject: (error: unknown) => void;
+  deadline: Timer;
+}
+
+export interface LaneThreadOptions extends LaneSetup {
+  name: string;
+  clock: Clock;
+  log: Log;
+  hand: (deltas: UsageDelta[]) => void;
+  rotate: RotateSlot;
+  /** The thread is dead or does not answer: the process must end. */
+  onFault: (fault: CodedError) => void;
+}
+
+export class LaneThread {
+  readonly #options: LaneThreadOptions;
+  readonly #worker: Worker;
+  readonly #pending = new Map<number, Pending>();
+  #nextId = 1;
+  #closing = false;
+
+  constructor(options: LaneThreadOptions) {
+    const { name, limits, memory } = options;
+    this.#options = options;
+    const workerData: LaneSetup = { limits, memory };
+    this.#worker = new Worker(workerUrl('data-plane.worker'), { workerData, name });
+    this.#worker.on('message', (message: FromLane) => this.#hear(message));
+    this.#worker.on('error', error => this.#fail(`failed: ${messageOf(error)}`, error));
+    this.#worker.on('exit', code => {
+      if (!this.#closing) this.#fail(`ended with code ${code}`);
+    });
+  }
+
+  /** Serves by `plan` from now on, closing listeners that it does not want and opening none. */
+  async adopt(plan: ServicePlan): Promise<void> {
+    await this.#ask({ kind: 'adopt', plan }, ANSWER_MS);
+  }
+
+  /** Opens what is missing as duplicates of `ports`. Throws `listener/not-duplicated`. */
+  async open(plan: ServicePlan, ports: [endpointId: string, fd: number][]): Promise<void> {
+    await this.#ask({ kind: 'open', plan, ports }, OPEN_MS);
+  }
+
+  released(slots: number[]): void {
+    this.#say({ kind: 'released', slots });
+  }
+
+  report(): Promise<LaneReport> {
+    return this.#ask({ kind: 'report' }, ANSWER_MS);
+  }
+
+  /** All usage has been handed on when this resolves. */
+  async close(graceMs: number): Promise<void> {
+    this.#closing = true;
+    try {
+      await this.#ask({ kind: 'close', graceMs }, graceMs + CLOSE_EXTRA_MS);
+    } finally {
+      await this.#worker.terminate();
+    }
+  }
+
+  #ask(request: LaneRequest, ms: number): Promise<LaneReport> {
+    const id = this.#nextId;
+    this.#nextId += 1;
+    return new Promise((resolve, reject) => {
+      const deadline = this.#options.clock.after(ms, () => {
+        const fault = new CodedError(
+          'data-plane/thread-hangs',
+          `${this.#options.name} did not answer "${request.kind}" within ${ms} ms`,
+        );
+        this.#settle(id)?.reject(fault);
+      });
+      this.#pending.set(id, { resolve, reject, deadline });
+      this.#say({ kind: 'request', id, request });
+    });
+  }
+
+  async #rotate(id: number, request: { slot: number; credentialId: string }): Promise<void> {
+    const outcome = await rotateOrFail(this.#options.rotate, request);
+    if (!this.#closing) this.#say({ kind: 'rotated', id, outcome });
+  }
+
+  #say(message: ToLane): void {
+    this.#worker.postMessage(message);
+  }
+
+  #hear(message: FromLane): void {
+    switch (message.kind) {
+      case 'answer':
+        this.#settle(message.id)?.resolve(message.report);
+        return;
+      case 'failed': {
+        const { code, message: text, userMessage } = message;
+        this.#settle(message.id)?.reject(new CodedError(code, text, { userMessage }));
+        return;
+      }
+      case 'rotate':
+        void this.#rotate(message.id, message.request);
+        return;
+      case 'deltas':
+        this.#options.hand(message.deltas);
+        return;
+      case 'log': {
+        const { level, part, message: text, fields } = message;
+        const log = part.reduce((log, name) => log.child(name), this.#options.log);
+        log[level](text, { ...fields, thread: this.#options.name });
+        return;
+      }
+    }
+  }
+
+  #settle(id: number): Pending | undefined {
+    const pending = this.#pending.get(id);
+    this.#pending.delete(id);
+    pending?.deadline.cancel();
+    return pending;
+  }
+
+  #fail(why: string, cause?: unknown): void {
+    const fault = new CodedError('data-plane/thread-died', `${this.#options.name} ${why}`, { cause });
+    for (const id of [...this.#pending.keys()]) this.#settle(id)?.reject(fault);
+    if (!this.#closing) this.#options.onFault(fault);
+  }
+}

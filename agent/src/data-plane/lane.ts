@@ -1,0 +1,346 @@
+/**
+ * One thread's share of the data plane: its listeners, connections, meter and the one timer that all of them share.
+ * The first lane runs in the control thread itself, each further one in a worker (lane-thread.ts). It knows nothing of
+ * the others; what they have in common is shared memory: the usage window and the counts that limits bound.
+ */
+import type { Clock, Timer } from '@mastline/shared/base/clock';
+import type { Endpoint } from '@mastline/shared/domain/endpoint';
+import type { RefusalReason } from '@mastline/shared/protocols/refusal';
+import {
+  createSaltStore,
+  SALT_KEEP_MS,
+  type SaltStore,
+} from '@mastline/shared/protocols/shadowsocks/salt-store';
+import type { Log } from '../observe/log';
+import type { LaneFigures, ListenerOutcome, RotateSlot, ServicePlan, UsageDelta } from '../ports';
+import type { Association } from './association';
+import { Certificates } from './certificates';
+import { chainProblem } from './chain-hops';
+import { Connection } from './connection';
+import { judgeAddress, standing } from './gate';
+import { LaneMetrics } from './lane-metrics';
+import { joinLimits } from './limit-memory';
+import { Limiter } from './limiter';
+import { type Limits, TICK_MS, ticksOf } from './limits';
+import { type Listener, type ListenPlace, listen } from './listener';
+import { Meter, type SlotTotals } from './meter';
+import { compilePolicy, EMPTY_POLICY, type Policy } from './policy';
+import { createScratch, type Scratch } from './scratch';
+import { SessionRoutes } from './session-routes';
+import { SessionTable } from './session-table';
+import { listenPackets, type PacketPort } from './shadowsocks-packets';
+import { ShadowsocksPorts } from './shadowsocks-ports';
+import { LANE_COUNTS, SharedCount } from './shared-count';
+import type { SharedMemory } from './shared-memory';
+import { UsageWindow } from './usage-window';
+import type { Wire } from './wire';
+
+/** Flows a minute through 2022 hops whose answers can be told from replays; more are refused. */
+const HOP_SALTS = 16_384;
+
+interface OpenListener {
+  listener: Listener;
+  /** The same port for datagrams, where the protocol has them. */
+  packets: PacketPort | null;
+  address: string;
+}
+
+export interface LaneOptions {
+  limits: Limits;
+  clock: Clock;
+  log: Log;
+  memory: SharedMemory;
+  /** Takes usage to be committed; the lane must hear `released` when it is. */
+  hand: (deltas: UsageDelta[]) => void;
+  /** Gives a slot another address. */
+  rotate: RotateSlot;
+}
+
+/** What a lane has counted since its start. */
+export interface LaneReport {
+  totals: SlotTotals[];
+  figures: LaneFigures;
+}
+
+export class Lane {
+  readonly limits: Limits;
+  readonly meter: Meter;
+  readonly idleTicks: number;
+  /** Seconds of this lane's life: deadlines are ticks. */
+  tick = 0;
+  draining = false;
+  policy: Policy = EMPTY_POLICY;
+  /** Memory that all flows of this lane read into, one after the other. */
+  readonly readBuffer: () => Uint8Array;
+  readonly scratch: Scratch = createScratch();
+  readonly shadowsocks: ShadowsocksPorts;
+  readonly routes: SessionRoutes;
+  readonly certificates: Certificates;
+  readonly limiter: Limiter;
+  /** Those that send datagrams; each adds and removes itself. */
+  readonly associations = new Set<Association>();
+  readonly clock: Clock;
+  #hopSalts: SaltStore | null = null;
+  readonly #log: Log;
+  readonly #timer: Timer;
+  readonly #connections = new Set<Connection>();
+  readonly #listeners = new Map<string, OpenListener>();
+  readonly metrics = new LaneMetrics();
+  /** Of all lanes together. */
+  readonly #open: { connections: SharedCount; handshakes: SharedCount };
+  #handshakes = 0;
+  #whenEmpty: (() => void) | null = null;
+
+  constructor(options: LaneOptions) {
+    this.limits = options.limits;
+    this.idleTicks = ticksOf(options.limits.idleMs);
+    this.clock = options.clock;
+    this.#log = options.log;
+    this.meter = new Meter({
+      window: new UsageWindow({ bytes: options.limits.windowBytes, memory: options.memory.window }),
+      commitBytes: options.limits.commitBytes,
+      hand: options.hand,
+      waits: () => {
+        this.metrics.windowWaits += 1;
+      },
+    });
+    this.#open = {
+      connections: new SharedCount(options.memory.counts, LANE_COUNTS.connections),
+      handshakes: new SharedCount(options.memory.counts, LANE_COUNTS.handshakes),
+    };
+    this.limiter = new Limiter(joinLimits(options.memory.limits, options.clock), options.clock);
+    this.routes = new SessionRoutes(new SessionTable(options.memory.sessions, options.clock), options.rotate);
+    this.certificates = new Certificates(options.log);
+    this.shadowsocks = new ShadowsocksPorts(options.memory.salts, options.clock);
+    const memory = Buffer.allocUnsafeSlow(options.limits.readBytes);
+    this.readBuffer = () => memory;
+    this.#timer = options.clock.every(TICK_MS, () => this.#onTick());
+  }
+
+  /**
+   * Serves by `plan` from now on and closes the listeners that it does not want. All lanes do this before any opens
+   * what is new, since a port is free only when the last of them has let go of it.
+   */
+  async adopt(plan: ServicePlan): Promise<void> {
+    this.policy = compilePolicy(plan);
+    this.shadowsocks.adopt(plan.endpoints);
+    this.certificates.adopt(plan.endpoints);
+    this.limiter.adopt(this.policy);
+    this.#cutWhatMayNotStay();
+    await this.#closeUnwanted();
+  }
+
+  /** Opens what `plan` wants and is not open. `places` says where, other than where the endpoint says. */
+  async open(plan: ServicePlan, places?: ReadonlyMap<string, ListenPlace>): Promise<ListenerOutcome[]> {
+    const outcomes: ListenerOutcome[] = [];
+    for (const endpoint of plan.endpoints)
+      outcomes.push(await this.#listen(endpoint, places?.get(endpoint.id)));
+    return outcomes;
+  }
+
+  listensOn(endpointId: string): boolean {
+    return this.#listeners.has(endpointId);
+  }
+
+  /** Descriptors of the open ports, for other threads to duplicate. */
+  ports(): [endpointId: string, fd: number][] {
+    return [...this.#listeners].flatMap(([endpointId, { listener }]) =>
+      listener.fd === null ? [] : [[endpointId, listener.fd] as [string, number]],
+    );
+  }
+
+  released(slots: readonly number[]): void {
+    this.meter.released(slots);
+  }
+
+  report(): LaneReport {
+    const open = { connections: this.#connections.size, handshakes: this.#handshakes };
+    return { totals: this.meter.allTotals(), figures: this.metrics.figures(open) };
+  }
+
+  get connections(): number {
+    return this.#connections.size;
+  }
+
+  /** Refuses what is new, waits up to `graceMs` for what runs, cuts the rest. Usage is handed on to the last byte. */
+  async close(graceMs: number): Promise<void> {
+    this.draining = true;
+    await Promise.all([...this.#listeners.values()].map(({ listener }) => listener.close()));
+    for (const connection of this.#connections)
+      if (!connection.flow && !connection.attached) connection.cut();
+    if (this.#connections.size > 0 && graceMs > 0)
+      await new Promise<void>(resolve => {
+        const timer = this.clock.after(graceMs, resolve);
+        this.#whenEmpty = () => {
+          timer.cancel();
+          resolve();
+        };
+      });
+    for (const connection of this.#connections) connection.cut();
+    for (const { packets } of this.#listeners.values()) packets?.close();
+    for (const association of this.associations) association.close();
+    this.#listeners.clear();
+    this.#timer.cancel();
+    this.limiter.close();
+    this.meter.flush();
+  }
+
+  /** Salts of responses from 2022 hops of chains; made when there is the first. */
+  hopSalts(): SaltStore {
+    this.#hopSalts ??= createSaltStore({ capacity: HOP_SALTS, keepMs: SALT_KEEP_MS, clock: this.clock });
+    return this.#hopSalts;
+  }
+
+  /** For durations. */
+  nowMs(): number {
+    return this.clock.monotonicMs();
+  }
+
+  /** Called by connections. */
+  forget(connection: Connection): void {
+    this.#connections.delete(connection);
+    this.#open.connections.giveBack();
+    if (this.#connections.size === 0) this.#whenEmpty?.();
+  }
+
+  /** Called by connections. */
+  refused(reason: RefusalReason): void {
+    this.metrics.refused(reason);
+  }
+
+  /** Called by connections, once each: one that leaves the handshake no longer counts against its cap. */
+  handshakeOver(): void {
+    this.#handshakes -= 1;
+    this.#open.handshakes.giveBack();
+  }
+
+  #accept(socket: Wire, endpointId: string): void {
+    const endpoint = this.policy.endpoints.get(endpointId);
+    const { openHandshakes, connections } = this.limits;
+    this.metrics.accepted += 1;
+    // Closed before it costs memory: a flood must not be answered.
+    if (this.draining || !endpoint) {
+      this.#turnAway(socket, 'draining');
+      return;
+    }
+    if (!this.#open.handshakes.take(openHandshakes)) {
+      this.#turnAway(socket, 'too-many-flows');
+      return;
+    }
+    if (!this.#open.connections.take(connections)) {
+      this.#open.handshakes.giveBack();
+      this.#turnAway(socket, 'too-many-flows');
+      return;
+    }
+    this.#handshakes += 1;
+    this.#connections.add(new Connection(this, socket, endpoint));
+  }
+
+  #turnAway(socket: Wire, reason: RefusalReason): void {
+    socket.on('error', () => undefined);
+    socket.resetAndDestroy();
+    this.refused(reason);
+  }
+
+  async #listen(endpoint: Endpoint, place: ListenPlace | undefined): Promise<ListenerOutcome> {
+    const endpointId = endpoint.id;
+    if (this.#listeners.has(endpointId)) return { endpointId, listening: true, problem: null };
+    const unservable = this.#problem(endpointId);
+    if (unservable) return this.#notListening(endpointId, unservable);
+    const { host, port } = endpoint.listen;
+    const outcome = await listen(place ?? { host, port }, {
+      memory: this.readBuffer,
+      accepted: socket => this.#accept(socket, endpointId),
+    });
+    if (!outcome.ok) return this.#notListening(endpointId, outcome.problem);
+    // Datagrams are one thread's business: the one that opens ports itself.
+    const packets =
+      !place && this.shadowsocks.codec(endpointId)
+        ? await listenPackets(this, endpointId, { host, port })
+        : null;
+    if (packets && !packets.ok) {
+      await outcome.listener.close();
+      return this.#notListening(endpointId, packets.problem);
+    }
+    this.#listeners.set(endpointId, {
+      listener: outcome.listener,
+      packets: packets?.port ?? null,
+      address: addressOf(endpoint),
+    });
+    return { endpointId, listening: true, problem: null };
+  }
+
+  #problem(endpointId: string): NonNullable<ListenerOutcome['problem']> | null {
+    const endpoint = this.policy.endpoints.get(endpointId);
+    return (
+      this.shadowsocks.problem(endpointId) ??
+      this.certificates.problem(endpointId) ??
+      (endpoint ? chainProblem(endpoint) : null)
+    );
+  }
+
+  #notListening(endpointId: string, problem: NonNullable<ListenerOutcome['problem']>): ListenerOutcome {
+    this.#log.warn(problem.message, { code: problem.code, endpointId });
+    return { endpointId, listening: false, problem };
+  }
+
+  /** Closes all that the plan does not want before any is opened, since ports may change hands within one plan. */
+  async #closeUnwanted(): Promise<void> {
+    for (const [endpointId, open] of this.#listeners) {
+      const endpoint = this.policy.endpoints.get(endpointId);
+      const servable = endpoint && !this.#problem(endpointId);
+      if (servable && addressOf(endpoint) === open.address) continue;
+      this.#listeners.delete(endpointId);
+      open.packets?.close();
+      await open.listener.close();
+    }
+  }
+
+  /** Running flows go on only while the new plan would still admit them through the same slot. */
+  #cutWhatMayNotStay(): void {
+    for (const connection of this.#connections) {
+      const { flow } = connection;
+      if (!flow) {
+        if (!this.policy.endpoints.has(connection.endpointId)) connection.cut();
+        continue;
+      }
+      const { slot } = flow.account.key;
+      const egress = this.policy.egresses.get(slot) ?? null;
+      const reason =
+        this.#whyNotStay({ endpointId: connection.endpointId, credentialId: flow.credentialId, slot }) ??
+        judgeAddress(flow.address, flow.port, { policy: this.policy, egress });
+      if (!reason) continue;
+      this.refused(reason);
+      connection.cut();
+    }
+    // Their targets are judged with each datagram.
+    for (const association of this.associations) {
+      const reason = this.#whyNotStay(association);
+      if (!reason) continue;
+      this.refused(reason);
+      association.close();
+    }
+  }
+
+  #whyNotStay(flow: { endpointId: string; credentialId: string; slot: number | null }): RefusalReason | null {
+    const { endpointId, credentialId, slot } = flow;
+    const endpoint = this.policy.endpoints.get(endpointId);
+    const reason = standing(endpoint, this.policy.credentials.get(credentialId));
+    if (reason) return reason;
+    if (slot !== null && !(this.policy.egresses.has(slot) && endpoint?.slots.includes(slot)))
+      return 'no-modem';
+    return this.shadowsocks.hasKey(endpointId, credentialId) ? null : 'bad-credentials';
+  }
+
+  #onTick(): void {
+    this.tick += 1;
+    this.certificates.onTick(this.tick);
+    this.meter.flush();
+    this.limiter.onTick();
+    for (const connection of this.#connections)
+      if (this.tick >= connection.deadlineTick) connection.timedOut();
+    for (const association of this.associations) association.onTick(this.tick);
+  }
+}
+
+const addressOf = (endpoint: Endpoint) => `${endpoint.listen.host} ${endpoint.listen.port}`;

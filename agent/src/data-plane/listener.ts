@@ -1,0 +1,82 @@
+/**
+ * One listening port: opens it, hands every connection on, closes it. A port that cannot be opened is an outcome with
+ * a sentence for people, not a fault: the other endpoints go on serving.
+ */
+import { createServer, type Server } from 'node:net';
+import { codeOf, messageOf } from '@mastline/shared/base/coded-error';
+import type { ListenerOutcome } from '../ports';
+import type { ListenHandle } from './duplicate-listener';
+import { descriptorOf } from './kernel-write';
+import { takeHandles } from './tcp-handle';
+import { TcpSocket } from './tcp-socket';
+import type { Wire } from './wire';
+
+/** Connections that the kernel completes before we accept them. */
+const BACKLOG = 1_024;
+
+/** Where to listen: an address, or a handle that listens already (duplicate-listener.ts). */
+export type ListenPlace = { host: string; port: number } | { handle: ListenHandle };
+
+export type ListenOutcome = { ok: true; listener: Listener } | { ok: false; problem: Problem };
+export type Problem = NonNullable<ListenerOutcome['problem']>;
+
+export interface Listener {
+  readonly server: Server;
+  /** Descriptor of the port, for another thread to duplicate; null where the platform has none. */
+  readonly fd: number | null;
+  close(): Promise<void>;
+}
+
+export interface Accepting {
+  /** What connections read into. */
+  memory: () => Uint8Array;
+  /** Gets every connection. */
+  accepted: (socket: Wire) => void;
+}
+
+/** Listens at `place`. */
+export function listen(place: ListenPlace, { memory, accepted }: Accepting): Promise<ListenOutcome> {
+  const reader = { memory };
+  return new Promise(settle => {
+    const server = createServer({ allowHalfOpen: true, noDelay: true }, accepted);
+    server.once('error', error => settle({ ok: false, problem: problemOf(error, place) }));
+    const listening = () => {
+      server.removeAllListeners('error');
+      // Errors of single accepts (out of descriptors): the connection is lost, the port stays.
+      server.on('error', () => undefined);
+      takeHandles(server, handle => accepted(new TcpSocket(handle, reader)));
+      settle({ ok: true, listener: { server, fd: descriptorOf(server), close: () => closed(server) } });
+    };
+    if ('handle' in place) server.listen(place.handle, BACKLOG, listening);
+    else server.listen({ ...place, backlog: BACKLOG, exclusive: true }, listening);
+  });
+}
+
+/** Resolves when the port is free. Connections of it live on, so this does not wait for the server's own "close". */
+function closed(server: Server): Promise<void> {
+  server.close();
+  return new Promise(resolve => setImmediate(resolve));
+}
+
+function problemOf(error: unknown, place: ListenPlace): Problem {
+  const where = 'port' in place ? `port ${place.port} on ${place.host}` : 'the handed-over port';
+  switch (codeOf(error)) {
+    case 'EADDRINUSE':
+      return {
+        code: 'listener/port-taken',
+        message: `${where} is taken by another program: stop that program, or choose another port`,
+      };
+    case 'EACCES':
+      return {
+        code: 'listener/not-permitted',
+        message: `${where} needs more rights: choose a port from 1024 on, or give the agent CAP_NET_BIND_SERVICE`,
+      };
+    case 'EADDRNOTAVAIL':
+      return {
+        code: 'listener/no-such-address',
+        message: `${where} cannot be opened: this machine has no such address; listen on one that it has, or on 0.0.0.0`,
+      };
+    default:
+      return { code: 'listener/failed', message: `${where} cannot be opened: ${messageOf(error)}` };
+  }
+}

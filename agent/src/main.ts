@@ -1,0 +1,126 @@
+/**
+ * The agent's command line: reads a command, loads only what it needs, and says faults in sentences. What a node is
+ * made of stands in node.ts, what serves without a cloud in standalone.ts.
+ */
+import { parseArgs } from 'node:util';
+import { CodedError, messageOf } from '@mastline/shared/base/coded-error';
+import { AGENT_VERSION } from './version';
+
+interface Command {
+  name: string;
+  usage: string;
+  summary: string;
+  run(args: string[]): Promise<void>;
+}
+
+const commands: Command[] = [
+  {
+    name: 'run',
+    usage: 'run --config FILE [--claim CODE --consent-by NAME]',
+    summary: 'serve: with a cloud when the file names one, else alone (agent/README.md documents the file)',
+    async run(args) {
+      const { values } = parseArgs({
+        args,
+        options: { config: { type: 'string' }, claim: { type: 'string' }, 'consent-by': { type: 'string' } },
+      });
+      if (values.config === undefined) throw usage('run needs --config FILE');
+      const { readAgentConfig } = await import('./config');
+      const config = readAgentConfig(values.config);
+      if (config.kind === 'standalone') {
+        const { runStandalone } = await import('./standalone');
+        return runStandalone(config);
+      }
+      const { runNode } = await import('./node');
+      return runNode(config, claimOf(values.claim, values['consent-by']));
+    },
+  },
+  {
+    name: 'example',
+    usage: 'example',
+    summary: 'print a configuration that serves alone on 127.0.0.1:1080, with a secret made for you',
+    async run() {
+      const { exampleConfig } = await import('./example-config');
+      console.log(exampleConfig());
+    },
+  },
+  {
+    name: 'enrol',
+    usage: 'enrol --cloud URL --claim CODE --consent-by NAME --data-dir DIR',
+    summary:
+      'make this box a node, once, with a one-time code from the portal; NAME agrees to the consent text',
+    async run(args) {
+      const { values } = parseArgs({
+        args,
+        options: {
+          cloud: { type: 'string' },
+          claim: { type: 'string' },
+          'consent-by': { type: 'string' },
+          'data-dir': { type: 'string' },
+        },
+      });
+      const claim = claimOf(values.claim, values['consent-by']);
+      if (values.cloud === undefined || values['data-dir'] === undefined || claim === undefined)
+        throw usage('enrol needs --cloud, --claim, --consent-by and --data-dir');
+      const { enrolNode } = await import('./node');
+      const nodeId = await enrolNode({ cloudUrl: values.cloud, dataDir: values['data-dir'], claim });
+      console.log(`This box is node ${nodeId}.`);
+    },
+  },
+  {
+    name: 'status',
+    usage: 'status --data-dir DIR',
+    summary: 'what the agent that runs on this data directory thinks right now, as JSON',
+    async run(args) {
+      const { values } = parseArgs({ args, options: { 'data-dir': { type: 'string' } } });
+      if (values['data-dir'] === undefined) throw usage('status needs --data-dir DIR');
+      const { askStatus } = await import('./observe/status-page');
+      console.log(JSON.stringify(await askStatus(values['data-dir']), null, 2));
+    },
+  },
+];
+
+const HELP = `Mastline agent ${AGENT_VERSION}
+
+Usage: npm run agent -- COMMAND [options]
+
+${commands.map(command => `  ${command.usage}\n      ${command.summary}`).join('\n')}
+  --help, --version
+
+LOG_LEVEL=debug|info|warn|error sets how much is logged on standard error (default info).
+`;
+
+const usage = (sentence: string) =>
+  new CodedError('agent/usage', sentence, { userMessage: `${sentence}. See npm run agent -- --help.` });
+
+function claimOf(code: string | undefined, acceptedBy: string | undefined) {
+  if (code === undefined) return undefined;
+  if (acceptedBy === undefined || acceptedBy.trim() === '')
+    throw usage('--claim needs --consent-by NAME: a person agrees to what will leave this SIM');
+  return { code, acceptedBy };
+}
+
+async function main(args: string[]): Promise<void> {
+  const [name, ...rest] = args;
+  if (name === '--version' || name === '-v') return void console.log(AGENT_VERSION);
+  if (name === undefined || name === '--help' || name === '-h' || name === 'help')
+    return void process.stdout.write(HELP);
+  const command = commands.find(one => one.name === name);
+  if (!command) throw usage(`there is no command "${name}"`);
+  if (rest.includes('--help')) return void console.log(`Usage: ${command.usage}\n  ${command.summary}`);
+  await command.run(rest);
+}
+
+try {
+  await main(process.argv.slice(2));
+} catch (error) {
+  const badOption =
+    error instanceof TypeError && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS');
+  console.error(
+    error instanceof CodedError
+      ? error.userMessage
+      : badOption
+        ? `${messageOf(error)}. See npm run agent -- --help.`
+        : error,
+  );
+  process.exit(error instanceof CodedError && error.code === 'agent/usage' ? 2 : 1);
+}

@@ -1,0 +1,116 @@
+/**
+ * One HTTP request from a slot's own address, names asked through the same slot: how the agent talks to a stick's web
+ * API and to echo services. Every request has a deadline and a size limit, and a connection of its own.
+ */
+import { Resolver } from 'node:dns';
+import { type IncomingMessage, request as requestHttp } from 'node:http';
+import { request as requestHttps } from 'node:https';
+import { isIP, type LookupFunction } from 'node:net';
+import type { Clock } from '@mastline/shared/base/clock';
+import { CodedError, codeOf, messageOf } from '@mastline/shared/base/coded-error';
+
+const DNS_TIMEOUT_MS = 2000;
+const DNS_TRIES = 2;
+
+export interface BoundRequest {
+  url: string;
+  method?: 'GET' | 'POST';
+  headers?: Record<string, string>;
+  body?: string;
+  /** Null lets the kernel choose. */
+  localAddress: string | null;
+  /** Asked from `localAddress`; empty means the system's resolver. */
+  dnsServers: readonly string[];
+  deadlineMs: number;
+  maxBytes: number;
+  clock: Clock;
+  signal?: AbortSignal;
+}
+
+export interface BoundReply {
+  status: number;
+  headers: IncomingMessage['headers'];
+  /** As UTF-8; what is not valid UTF-8 is lost here, and whole in `bytes`. */
+  body: string;
+  bytes: Buffer;
+}
+
+/** Rejects with `request/timeout`, `request/too-large`, `request/aborted` or `request/failed` (which names the system's error). */
+export function boundRequest(options: BoundRequest): Promise<BoundReply> {
+  const { url, clock, localAddress, dnsServers, deadlineMs } = options;
+  return new Promise((resolve, reject) => {
+    const secure = url.startsWith('https:');
+    const request = (secure ? requestHttps : requestHttp)(url, {
+      method: options.method ?? 'GET',
+      headers: { connection: 'close', ...options.headers },
+      agent: false,
+      family: 4,
+      ...(localAddress === null ? {} : { localAddress }),
+      ...(dnsServers.length === 0 ? {} : { lookup: lookupThrough(localAddress, dnsServers) }),
+    });
+    const timer = clock.after(deadlineMs, () =>
+      request.destroy(new CodedError('request/timeout', `no answer of ${url} within ${deadlineMs} ms`)),
+    );
+    const onAbort = () => request.destroy(new CodedError('request/aborted', `${url} was given up`));
+    if (options.signal?.aborted) onAbort();
+    options.signal?.addEventListener('abort', onAbort, { once: true });
+    const settle = () => {
+      timer.cancel();
+      options.signal?.removeEventListener('abort', onAbort);
+    };
+    const fail = (error: unknown) => {
+      settle();
+      if (error instanceof CodedError) return reject(error);
+      reject(
+        new CodedError('request/failed', `${url}: ${codeOf(error) ?? messageOf(error)}`, {
+          retryable: true,
+          cause: error,
+        }),
+      );
+    };
+    request.once('error', fail);
+    request.once('response', response => {
+      const parts: Buffer[] = [];
+      let bytes = 0;
+      response.on('data', (part: Buffer) => {
+        bytes += part.length;
+        if (bytes > options.maxBytes)
+          request.destroy(new CodedError('request/too-large', `${url}: over ${options.maxBytes} bytes`));
+        else parts.push(part);
+      });
+      response.once('error', fail);
+      response.once('end', () => {
+        settle();
+        const whole = Buffer.concat(parts);
+        resolve({
+          status: response.statusCode ?? 0,
+          headers: response.headers,
+          body: whole.toString('utf8'),
+          bytes: whole,
+        });
+      });
+    });
+    request.end(options.body);
+  });
+}
+
+/** A `lookup` for sockets that asks `servers` from `localAddress`. */
+function lookupThrough(localAddress: string | null, servers: readonly string[]): LookupFunction {
+  return (hostname, lookupOptions, callback) => {
+    if (isIP(hostname) !== 0) return callback(null, hostname, isIP(hostname));
+    const resolver = new Resolver({ timeout: DNS_TIMEOUT_MS, tries: DNS_TRIES });
+    resolver.setServers(servers);
+    if (localAddress !== null) resolver.setLocalAddress(localAddress);
+    resolver.resolve4(hostname, (error, addresses) => {
+      const first = addresses?.[0];
+      if (error || first === undefined)
+        return callback(error ?? new Error(`${hostname} has no address`), '', 4);
+      if (lookupOptions.all)
+        callback(
+          null,
+          addresses.map(address => ({ address, family: 4 })),
+        );
+      else callback(null, first, 4);
+    });
+  };
+}

@@ -1,0 +1,327 @@
+/**
+ * The modem plane: brings every configured slot up, keeps its network as it should be, and reports. One hanging modem
+ * never delays another; each has a supervisor of its own (slot-supervisor.ts). START HERE.
+ */
+import { networkInterfaces } from 'node:os';
+import { type Clock, sleep, type Timer } from '@mastline/shared/base/clock';
+import { CodedError, codeOf, messageOf } from '@mastline/shared/base/coded-error';
+import { parseOrExplain } from '@mastline/shared/base/problems';
+import { z } from 'zod';
+import type { Log } from '../observe/log';
+import type { ModemPlane } from '../ports';
+import { absenceOf, type SlotSource, slotsOf } from './discovery/slot-source';
+import { NetworkJournal } from './network-journal';
+import { surveyNetwork } from './network-survey';
+import type { RotationTimes } from './rotation';
+import type { HistoryEntry, RotationLimits, RotationReport } from './rotation-desk';
+import { rotationLadder } from './rotation-ladder';
+import { type MethodFigures, RotationStatistics } from './rotation-statistics';
+import { type RunIp, runIp } from './run-ip';
+import { AddressSlot, InterfaceSlot, type SlotConfig } from './slot-config';
+import { canChangeNetwork, existingAddress, repairSlot, type SlotNetwork, setUpSlot } from './slot-network';
+import { SlotSupervisor } from './slot-supervisor';
+
+/** Between two comparisons of what is wanted with what is there. */
+export const REPAIR_EVERY_MS = 5000;
+/** Longest that `start()` waits for modems that are still on their way. */
+export const START_DEADLINE_MS = 15_000;
+const START_CHECK_MS = 50;
+
+export interface ModemPlaneOptions {
+  slots: readonly z.input<typeof SlotConfig>[];
+  /** Services that answer with the address they saw, asked through each modem. */
+  echoUrls: readonly string[];
+  /** The network journal lies there. */
+  dataDir: string;
+  clock: Clock;
+  log: Log;
+  /** Slots found on USB, beside the configured ones. The plane starts and closes it. */
+  discovery?: SlotSource;
+  /** How `ip` is run; tests may listen in. */
+  runIp?: RunIp;
+  /** Flows that run through a slot now. Without it a rotation waits its whole grace period. */
+  openFlows?: (slot: number) => Promise<number>;
+  rotation?: { times?: Partial<RotationTimes>; limits?: Partial<RotationLimits> };
+}
+
+/** What the modem plane can do beyond carrying. */
+export interface RotatingModemPlane extends ModemPlane {
+  /** Gives the slot another address, if that may be done now. Never rejects. `reason`: who asked, for the history. */
+  rotate(slot: number, request: { reason: string }): Promise<RotationReport>;
+  /** What was tried lately, by slot, and what it taught. */
+  rotations(): { slots: { slot: number; history: readonly HistoryEntry[] }[]; figures: MethodFigures[] };
+}
+
+const EchoUrls = z
+  .array(z.url({ protocol: /^https?$/, error: 'must be an http:// or https:// URL' }))
+  .max(16);
+
+/** Checks the configuration; throws `modem/config` naming every wrong field. Nothing is touched before `start()`. */
+export function createModemPlane(options: ModemPlaneOptions): RotatingModemPlane {
+  const slots = options.slots.map((slot, i) => parseSlot(slot, `slots[${i}]`));
+  const echoUrls = parseOrExplain(EchoUrls, options.echoUrls, 'echoUrls', 'modem/config');
+  for (const [i, slot] of slots.entries())
+    if (slots.findIndex(other => other.slot === slot.slot) !== i)
+      throw new CodedError('modem/config', `slots[${i}].slot: number ${slot.slot} is given twice`);
+  return new Plane({ ...options, slots, echoUrls, runIp: options.runIp ?? runIp });
+}
+
+/** Parsed as the kind it means to be, so that the wrong field is named and not the union. */
+function parseSlot(slot: z.input<typeof SlotConfig>, what: string): SlotConfig {
+  return typeof slot === 'object' && slot !== null && 'sourceAddress' in slot
+    ? parseOrExplain(AddressSlot, slot, what, 'modem/config')
+    : parseOrExplain(InterfaceSlot, slot as InterfaceSlot, what, 'modem/config');
+}
+
+type Checked = Omit<ModemPlaneOptions, 'slots' | 'runIp'> & { slots: SlotConfig[]; runIp: RunIp };
+
+class Plane implements RotatingModemPlane {
+  readonly #options: Checked;
+  readonly #journal: NetworkJournal;
+  #supervisors: SlotSupervisor[];
+  /** Slots that were discovered and have nothing to bring up now, with the reason. */
+  readonly #gone = new Map<number, string>();
+  readonly #networks = new Map<number, SlotNetwork>();
+  readonly #statistics = new RotationStatistics();
+  readonly #ladder = rotationLadder('hilink');
+  #listeners: (() => void)[] = [];
+  #repair: Timer | undefined;
+  #repairing: Promise<void> = Promise.resolve();
+  #mayChange = false;
+  #closed = false;
+
+  constructor(options: Checked) {
+    this.#options = options;
+    this.#journal = new NetworkJournal({ dataDir: options.dataDir, runIp: options.runIp });
+    this.#supervisors = options.slots.map(config => this.#supervise(config));
+  }
+
+  #supervise(config: SlotConfig): SlotSupervisor {
+    const { echoUrls, clock, log, openFlows, rotation } = this.#options;
+    return new SlotSupervisor({
+      config,
+      echoUrls,
+      clock,
+      log: log.child('modem', { slot: config.slot }),
+      onChange: () => {
+        if (!this.#closed) for (const listener of this.#listeners) listener();
+      },
+      rotation: {
+        ladder: this.#ladder,
+        statistics: this.#statistics,
+        openFlows: async () => {
+          if (openFlows) return openFlows(config.slot);
+          throw new CodedError('modem/flows-unknown', 'nobody counts the flows of this modem plane');
+        },
+        ...rotation,
+      },
+    });
+  }
+
+  async start(): Promise<void> {
+    const { clock, log } = this.#options;
+    this.#mayChange = canChangeNetwork();
+    if (this.#mayChange) {
+      const removed = await this.#journal.recover();
+      if (removed > 0) log.warn('removed what a crash left in the network', { items: removed });
+    }
+    const { discovery } = this.#options;
+    if (discovery) {
+      await discovery.start();
+      await this.#follow(discovery);
+      discovery.onChange(() => {
+        this.#repairing = this.#repairing
+          .then(() => this.#follow(discovery))
+          .then(() => this.#keepNetworks());
+      });
+    }
+    await this.#keepNetworks();
+    this.#repair = clock.every(REPAIR_EVERY_MS, () => {
+      this.#repairing = this.#repairing.then(() => this.#keepNetworks());
+    });
+    const begun = clock.monotonicMs();
+    while (!this.#closed && !this.#supervisors.every(one => one.settled())) {
+      if (clock.monotonicMs() - begun > START_DEADLINE_MS) break;
+      await sleep(clock, START_CHECK_MS);
+    }
+  }
+
+  egresses() {
+    return this.#supervisors.map(one => one.egress());
+  }
+
+  slots() {
+    return this.#supervisors.map(one => one.report());
+  }
+
+  async rotate(slot: number, { reason }: { reason: string }): Promise<RotationReport> {
+    const supervisor = this.#supervisors.find(one => one.config.slot === slot);
+    if (supervisor && !this.#closed) return supervisor.rotate(reason);
+    const why = supervisor ? 'the agent is stopping' : `there is no slot ${slot} on this node`;
+    return { slot, askedFor: reason, kind: 'unavailable', reason: why, retryAfterMs: null };
+  }
+
+  rotations() {
+    return {
+      slots: this.#supervisors.map(one => ({ slot: one.config.slot, history: one.rotations() })),
+      figures: this.#statistics.figures(),
+    };
+  }
+
+  onChange(listener: () => void): void {
+    this.#listeners.push(listener);
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#listeners = [];
+    this.#repair?.cancel();
+    for (const supervisor of this.#supervisors) supervisor.close();
+    await this.#options.discovery?.close();
+    await this.#repairing;
+    if (this.#mayChange) await this.#journal.removeAll();
+  }
+
+  /** Takes up what discovery has found: a slot whose stick came back elsewhere begins anew. Never rejects. */
+  async #follow(discovery: SlotSource): Promise<void> {
+    if (this.#closed) return;
+    const modems = discovery.modems();
+    const wanted = slotsOf(modems);
+    let changed = false;
+    for (const one of this.#supervisors) {
+      const { slot, usbPath } = one.config;
+      const isDiscovered = !this.#options.slots.some(config => config.slot === slot);
+      if (!isDiscovered || wanted.some(config => config.slot === slot)) continue;
+      this.#gone.set(slot, absenceOf(usbPath, modems));
+    }
+    for (const config of wanted) {
+      this.#gone.delete(config.slot);
+      const before = this.#supervisors.find(one => one.config.slot === config.slot);
+      if (before && 'interface' in before.config && before.config.interface === config.interface) continue;
+      if (before) await this.#release(before);
+      this.#supervisors = [...this.#supervisors.filter(one => one !== before), this.#supervise(config)];
+      changed = true;
+    }
+    if (changed) for (const listener of this.#listeners) listener();
+  }
+
+  /** The link stays up: its name may be another slot's by now. */
+  async #release(supervisor: SlotSupervisor): Promise<void> {
+    supervisor.close();
+    const network = this.#networks.get(supervisor.config.slot);
+    this.#networks.delete(supervisor.config.slot);
+    try {
+      if (network) await this.#journal.remove(network.items.filter(item => item.kind !== 'link-up'));
+    } catch (error) {
+      // They stay in the journal, and are taken down at the end.
+      this.#options.log.warn('what a slot had in the network stays for now', {
+        slot: supervisor.config.slot,
+        error,
+      });
+    }
+  }
+
+  /** Sets up what is not, repairs what was lost, notices what went away. Never rejects: each slot gets its reason. */
+  async #keepNetworks(): Promise<void> {
+    for (const one of this.#supervisors) {
+      const reason = this.#gone.get(one.config.slot);
+      if (reason !== undefined) one.setNetwork({ kind: 'absent', reason });
+    }
+    const interfaces = this.#supervisors.filter(
+      one => 'interface' in one.config && !this.#gone.has(one.config.slot),
+    );
+    for (const one of this.#supervisors) if ('sourceAddress' in one.config) this.#useAddress(one, one.config);
+    if (interfaces.length === 0) return;
+    if (!this.#mayChange) {
+      for (const one of interfaces) this.#useExisting(one, one.config as InterfaceSlot);
+      return;
+    }
+    try {
+      const survey = await surveyNetwork(this.#options.runIp);
+      for (const one of interfaces) {
+        if (this.#closed) return;
+        await this.#keepSlot(one, one.config as InterfaceSlot, survey);
+      }
+    } catch (error) {
+      this.#options.log.error('the network cannot be looked at', { error });
+      for (const one of interfaces) one.setNetwork({ kind: 'failed', reason: reasonOf(error) });
+    }
+  }
+
+  async #keepSlot(
+    supervisor: SlotSupervisor,
+    slot: InterfaceSlot,
+    survey: Awaited<ReturnType<typeof surveyNetwork>>,
+  ): Promise<void> {
+    const { runIp: run, clock, log } = this.#options;
+    if (!survey.links.has(slot.interface)) {
+      supervisor.setNetwork({ kind: 'absent', reason: `there is no interface ${slot.interface}` });
+      return;
+    }
+    try {
+      let network = this.#networks.get(slot.slot);
+      if (!network) {
+        network = await setUpSlot(slot, { runIp: run, journal: this.#journal, clock });
+        this.#networks.set(slot.slot, network);
+        log.info('slot network', {
+          slot: slot.slot,
+          interface: slot.interface,
+          address: network.sourceAddress,
+        });
+      } else {
+        const made = await repairSlot(network, survey, run);
+        if (made > 0) log.warn('slot network repaired', { slot: slot.slot, items: made });
+      }
+      supervisor.setNetwork({ kind: 'up', sourceAddress: network.sourceAddress, note: '' });
+    } catch (error) {
+      // Unplugged between the look and the change: the next look says so.
+      log.warn('slot network failed', { slot: slot.slot, error });
+      supervisor.setNetwork({ kind: 'failed', reason: reasonOf(error) });
+    }
+  }
+
+  #useAddress(supervisor: SlotSupervisor, slot: AddressSlot): void {
+    supervisor.setNetwork({ kind: 'up', sourceAddress: slot.sourceAddress, note: '' });
+  }
+
+  /** Without CAP_NET_ADMIN: whatever the system has set up. */
+  #useExisting(supervisor: SlotSupervisor, slot: InterfaceSlot): void {
+    const address = existingAddress(slot.interface);
+    if (address === undefined) {
+      const there = slot.interface in networkInterfaces();
+      supervisor.setNetwork(
+        there
+          ? {
+              kind: 'failed',
+              reason: `${slot.interface} has no IPv4 address and the agent lacks CAP_NET_ADMIN to give it one`,
+            }
+          : {
+              kind: 'absent',
+              reason: `there is no interface ${slot.interface} that is up, and the agent lacks CAP_NET_ADMIN`,
+            },
+      );
+      return;
+    }
+    const rival = this.#supervisors.find(
+      one =>
+        one !== supervisor && 'interface' in one.config && existingAddress(one.config.interface) === address,
+    );
+    supervisor.setNetwork(
+      rival
+        ? {
+            kind: 'failed',
+            reason: `${address} is also the address of slot ${rival.config.slot}; the agent needs CAP_NET_ADMIN to tell them apart`,
+          }
+        : {
+            kind: 'up',
+            sourceAddress: address,
+            note: `uses the address that ${slot.interface} has: no CAP_NET_ADMIN to set up its own`,
+          },
+    );
+  }
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof CodedError ? `${error.userMessage} (${codeOf(error)})` : messageOf(error);
+}

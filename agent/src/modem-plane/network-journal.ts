@@ -1,0 +1,145 @@
+/**
+ * What the agent has changed in this machine's network, on disk before it is made, so that a next start can take down
+ * what a crash left. It records and removes; what is wanted is `slot-network.ts`.
+ */
+import { mkdirSync, readFileSync, readlinkSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { CodedError, codeOf } from '@mastline/shared/base/coded-error';
+import { parseOrExplain } from '@mastline/shared/base/problems';
+import { z } from 'zod';
+import type { RunIp } from './run-ip';
+
+export const JOURNAL_NAME = 'network-journal.json';
+
+/** One thing that was made; each can be removed without touching anybody else's. */
+export const NetworkItem = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('link-up'), interface: z.string() }),
+  z.strictObject({ kind: z.literal('address'), interface: z.string(), address: z.string(), prefix: z.int() }),
+  /** `words` as `ip route` takes them, without the table. */
+  z.strictObject({ kind: z.literal('route'), table: z.int(), words: z.array(z.string()) }),
+  z.strictObject({ kind: z.literal('rule'), from: z.string(), table: z.int(), priority: z.int() }),
+]);
+export type NetworkItem = z.infer<typeof NetworkItem>;
+
+const Journal = z.strictObject({
+  version: z.literal(1),
+  /** Boot and network namespace that the items are in; elsewhere they mean nothing. */
+  where: z.string(),
+  items: z.array(NetworkItem),
+});
+
+export class NetworkJournal {
+  readonly #path: string;
+  readonly #runIp: RunIp;
+  #items: NetworkItem[] = [];
+
+  constructor(options: { dataDir: string; runIp: RunIp }) {
+    mkdirSync(options.dataDir, { recursive: true, mode: 0o700 });
+    this.#path = join(options.dataDir, JOURNAL_NAME);
+    this.#runIp = options.runIp;
+  }
+
+  /** Takes down what an earlier process left. Throws `network/journal` when the file cannot be read. */
+  async recover(): Promise<number> {
+    let text: string;
+    try {
+      text = readFileSync(this.#path, 'utf8');
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return 0;
+      throw error;
+    }
+    let value: unknown;
+    try {
+      value = JSON.parse(text);
+    } catch (error) {
+      throw new CodedError('network/journal', `${this.#path} is not JSON`, {
+        userMessage: `${this.#path} is damaged. Check "ip rule" and "ip address" for leftovers, then delete the file.`,
+        cause: error,
+      });
+    }
+    const journal = parseOrExplain(Journal, value, this.#path, 'network/journal');
+    // After a reboot the items are gone, and their numbers may be somebody else's by now.
+    if (journal.where !== whereWeAre()) {
+      rmSync(this.#path, { force: true });
+      return 0;
+    }
+    this.#items = journal.items;
+    await this.removeAll();
+    return journal.items.length;
+  }
+
+  /** Writes down items that are about to be made. */
+  record(items: readonly NetworkItem[]): void {
+    this.#items = [...this.#items, ...items];
+    this.#write();
+  }
+
+  /** Removes everything, newest first, and then the file. Keeps (and throws for) what could not be removed. */
+  removeAll(): Promise<void> {
+    return this.remove(this.#items);
+  }
+
+  /** Removes some of what was recorded, for a set-up that failed half-way. */
+  async remove(items: readonly NetworkItem[]): Promise<void> {
+    const failures: unknown[] = [];
+    for (const item of items.toReversed()) {
+      try {
+        await this.#runIp(undoOf(item));
+      } catch (error) {
+        if (codeOf(error) !== 'network/gone') {
+          failures.push(error);
+          continue;
+        }
+      }
+      this.#items = this.#items.filter(one => one !== item);
+    }
+    if (this.#items.length > 0) this.#write();
+    else rmSync(this.#path, { force: true });
+    if (failures.length > 0) throw failures[0];
+  }
+
+  /** A crash of the process loses nothing of this; a power cut takes the items with it. So no fsync. */
+  #write(): void {
+    const beside = `${this.#path}.new`;
+    writeFileSync(beside, JSON.stringify({ version: 1, where: whereWeAre(), items: this.#items }), {
+      mode: 0o600,
+    });
+    renameSync(beside, this.#path);
+  }
+}
+
+/** The `ip` command that makes an item. */
+export function makeOf(item: NetworkItem): string[] {
+  switch (item.kind) {
+    case 'link-up':
+      return ['link', 'set', 'dev', item.interface, 'up'];
+    case 'address':
+      return ['address', 'add', `${item.address}/${item.prefix}`, 'dev', item.interface, 'noprefixroute'];
+    case 'route':
+      return ['-4', 'route', 'add', ...item.words, 'table', String(item.table)];
+    case 'rule':
+      return ['-4', 'rule', 'add', ...ruleWords(item)];
+  }
+}
+
+function undoOf(item: NetworkItem): string[] {
+  switch (item.kind) {
+    case 'link-up':
+      return ['link', 'set', 'dev', item.interface, 'down'];
+    case 'address':
+      return ['address', 'del', `${item.address}/${item.prefix}`, 'dev', item.interface];
+    case 'route':
+      return ['-4', 'route', 'del', ...item.words, 'table', String(item.table)];
+    case 'rule':
+      return ['-4', 'rule', 'del', ...ruleWords(item)];
+  }
+}
+
+function ruleWords(item: NetworkItem & { kind: 'rule' }): string[] {
+  return ['from', item.from, 'lookup', String(item.table), 'priority', String(item.priority)];
+}
+
+function whereWeAre(): string {
+  const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  return `${boot} ${readlinkSync('/proc/self/ns/net')}`;
+}

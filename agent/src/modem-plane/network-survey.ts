@@ -1,0 +1,105 @@
+/** What addresses, rules and routes this machine has now, as `ip` tells; and which of the wanted ones are missing. */
+import { z } from 'zod';
+import type { NetworkItem } from './network-journal';
+import type { RunIp } from './run-ip';
+
+const Links = z.array(
+  z.looseObject({
+    ifname: z.string().optional(),
+    flags: z.array(z.string()).optional(),
+    addr_info: z
+      .array(z.looseObject({ local: z.string().optional(), prefixlen: z.number().optional() }))
+      .optional(),
+  }),
+);
+/** `ip -N` writes numbers, but as strings where names could stand. */
+const Loose = z.union([z.string(), z.number()]);
+const Rules = z.array(
+  z.looseObject({
+    priority: z.number(),
+    src: z.string().optional(),
+    srclen: z.number().optional(),
+    table: Loose.optional(),
+  }),
+);
+const Routes = z.array(
+  z.looseObject({
+    type: Loose.optional(),
+    dst: z.string(),
+    gateway: z.string().optional(),
+    dev: z.string().optional(),
+    table: Loose.optional(),
+    metric: z.number().optional(),
+  }),
+);
+
+export interface NetworkSurvey {
+  links: Map<string, { up: boolean }>;
+  addresses: { interface: string; address: string; prefix: number }[];
+  rules: { priority: number; from: string; table: number }[];
+  routes: { dst: string; dev: string; gateway: string; table: number; metric: number }[];
+}
+
+/** Asks `ip` for everything of IPv4. */
+export async function surveyNetwork(runIp: RunIp): Promise<NetworkSurvey> {
+  const read = async <T>(schema: z.ZodType<T>, args: string[]) =>
+    schema.parse(JSON.parse((await runIp(args)) || '[]'));
+  const links = await read(Links, ['-N', '-j', '-4', 'address', 'show']);
+  const all = await read(Links, ['-N', '-j', 'link', 'show']);
+  const rules = await read(Rules, ['-N', '-j', '-4', 'rule', 'show']);
+  const routes = await read(Routes, ['-N', '-j', '-4', 'route', 'show', 'table', 'all']);
+  return {
+    links: new Map(
+      all.flatMap(link => (link.ifname ? [[link.ifname, { up: link.flags?.includes('UP') ?? false }]] : [])),
+    ),
+    addresses: links.flatMap(link =>
+      (link.addr_info ?? []).flatMap(info =>
+        link.ifname && info.local
+          ? [{ interface: link.ifname, address: info.local, prefix: info.prefixlen ?? 32 }]
+          : [],
+      ),
+    ),
+    rules: rules.map(rule => ({
+      priority: rule.priority,
+      from: rule.src ?? 'all',
+      table: Number(rule.table ?? 0),
+    })),
+    routes: routes.map(route => ({
+      dst: route.dst,
+      dev: route.dev ?? '',
+      gateway: route.gateway ?? '',
+      // Routes of the main table come without one.
+      table: Number(route.table ?? 254),
+      metric: route.metric ?? 0,
+    })),
+  };
+}
+
+/** Is the item there? Compared by what makes it work, not by how it is spelled. */
+export function isPresent(item: NetworkItem, survey: NetworkSurvey): boolean {
+  switch (item.kind) {
+    case 'link-up':
+      return survey.links.get(item.interface)?.up === true;
+    case 'address':
+      return survey.addresses.some(one => one.interface === item.interface && one.address === item.address);
+    case 'rule':
+      return survey.rules.some(
+        one => one.from === item.from && one.table === item.table && one.priority === item.priority,
+      );
+    case 'route': {
+      const after = (word: string) => {
+        const at = item.words.indexOf(word);
+        return at < 0 ? undefined : item.words[at + 1];
+      };
+      const dst = item.words[0] === 'unreachable' ? item.words[1] : item.words[0];
+      return survey.routes.some(
+        one =>
+          one.table === item.table &&
+          one.dst === dst &&
+          one.dev === (after('dev') ?? one.dev) &&
+          one.gateway === (after('via') ?? '') &&
+          one.metric === Number(after('metric') ?? 0),
+      );
+    }
+  }
+}

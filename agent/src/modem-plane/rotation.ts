@@ -1,0 +1,259 @@
+/**
+ * One rotation, start to end: drain → change → reconnect → verify, by the methods in the order given, each once more
+ * with a longer dwell after a collision. Only an address that echo services see changed counts. Whatever fails, the
+ * modem is connected again before the report is given. Whether it may begin is rotation-desk.ts.
+ */
+import { type Clock, sleep } from '@mastline/shared/base/clock';
+import { messageOf } from '@mastline/shared/base/coded-error';
+import type { RotationMethod } from '@mastline/shared/profile/schema';
+import type { Bearer, ModemDriver, Outcome } from './driver';
+import type { RotationPhase } from './machine';
+import type { AttemptOutcome, RotationStep } from './rotation-statistics';
+
+export interface RotationTimes {
+  /** Running flows have this long. */
+  graceMs: number;
+  /** From the beginning until the last attempt has to be over. */
+  deadlineMs: number;
+  /** Then the modem has this long to be connected again. */
+  rollBackMs: number;
+}
+
+export const ROTATION_TIMES: RotationTimes = { graceMs: 10_000, deadlineMs: 240_000, rollBackMs: 90_000 };
+
+const DRAIN_LOOK_MS = 100;
+/** Echo services have this long once the modem says that it is connected. */
+const VERIFY_MS = 25_000;
+const VERIFY_PAUSE_MS = 500;
+const RETRY_PAUSE_MS = 1000;
+/** A modem that was told to restart answers on for a while. */
+const GONE_WITHIN_MS = 15_000;
+const LONGER_DWELL = 3;
+
+export interface RotationParts {
+  steps: readonly RotationStep[];
+  /** Null while the modem is away (it restarts); another one when it is back. */
+  driver: () => Pick<
+    ModemDriver,
+    'connect' | 'disconnect' | 'radio' | 'reattach' | 'reset' | 'bearer'
+  > | null;
+  clock: Clock;
+  /** The address that the outside sees now; rejects when nobody tells. */
+  askExit: (signal: AbortSignal) => Promise<string>;
+  /** Flows that still run through the slot; while nobody can tell, the grace period is waited out. */
+  openFlows: () => Promise<number>;
+  onPhase: (phase: RotationPhase, detail: string) => void;
+  /** Aborted when the plane closes. */
+  signal: AbortSignal;
+  times: RotationTimes;
+}
+
+export interface RotationAttempt {
+  method: RotationMethod;
+  dwellMs: number;
+  outcome: AttemptOutcome;
+  /** What the outside saw afterwards; null when it did not come so far. */
+  address: string | null;
+  tookMs: number;
+  message: string;
+}
+
+export interface RotationEnd {
+  kind: 'rotated' | 'collision' | 'failed';
+  reason: string;
+  method: RotationMethod | null;
+  oldAddress: string | null;
+  newAddress: string | null;
+  tookMs: number;
+  attempts: RotationAttempt[];
+  /** False: it could not even be brought back. */
+  connected: boolean;
+}
+
+/** Never rejects. Takes at most the deadline, the way back, and one driver verb's own deadline. */
+export async function rotate(parts: RotationParts): Promise<RotationEnd> {
+  const { clock, times } = parts;
+  const begun = clock.monotonicMs();
+  const late = new AbortController();
+  const timer = clock.after(times.deadlineMs, () =>
+    late.abort(new Error(`the rotation took over ${times.deadlineMs / 1000} s`)),
+  );
+  const run = new Run(parts, AbortSignal.any([parts.signal, late.signal]));
+  try {
+    const end = await run.all();
+    return { ...end, tookMs: clock.monotonicMs() - begun };
+  } finally {
+    timer.cancel();
+  }
+}
+
+type End = Omit<RotationEnd, 'tookMs'>;
+
+class Run {
+  readonly #parts: RotationParts;
+  readonly #signal: AbortSignal;
+  readonly #attempts: RotationAttempt[] = [];
+  #oldAddress: string | null = null;
+
+  constructor(parts: RotationParts, signal: AbortSignal) {
+    this.#parts = parts;
+    this.#signal = signal;
+  }
+
+  async all(): Promise<End> {
+    try {
+      // Asked now, since an address that was seen a minute ago proves nothing.
+      this.#oldAddress = await this.#parts.askExit(this.#signal);
+    } catch (error) {
+      return this.#end('failed', `the present address is not known: ${messageOf(error)}`, true);
+    }
+    await this.#drain();
+    let connected = true;
+    for (const step of this.#parts.steps) {
+      for (const factor of [1, LONGER_DWELL]) {
+        const attempt = await this.#attempt(step, step.dwellSeconds * 1000 * factor);
+        this.#attempts.push(attempt);
+        connected = attempt.address !== null;
+        if (attempt.outcome === 'rotated') return this.#end('rotated', '', true);
+        // Only where waiting longer can change anything.
+        if (attempt.outcome === 'failed' || step.dwellSeconds === 0 || !this.#dwells(step)) break;
+      }
+      if (this.#signal.aborted) break;
+    }
+    if (!connected) connected = await this.#rollBack();
+    const collided = this.#attempts.some(one => one.outcome === 'collision');
+    const last = this.#attempts.at(-1);
+    if (collided && connected)
+      return this.#end('collision', `the carrier gave ${this.#oldAddress} again`, connected);
+    return this.#end('failed', last?.message ?? 'the profile of this modem names no method', connected);
+  }
+
+  /** Drivers keep the dwell of a re-attach themselves. */
+  #dwells(step: RotationStep): boolean {
+    return step.method === 'data-switch' || step.method === 'radio';
+  }
+
+  async #drain(): Promise<void> {
+    const { clock, times, openFlows, onPhase } = this.#parts;
+    onPhase('drain', '');
+    const begun = clock.monotonicMs();
+    while (clock.monotonicMs() - begun < times.graceMs && !this.#signal.aborted) {
+      if ((await openFlows().catch(() => null)) === 0) return;
+      await this.#pause(DRAIN_LOOK_MS);
+    }
+  }
+
+  async #attempt(step: RotationStep, dwellMs: number): Promise<RotationAttempt> {
+    const { clock, onPhase } = this.#parts;
+    const begun = clock.monotonicMs();
+    const made = (outcome: AttemptOutcome, address: string | null, message: string): RotationAttempt => ({
+      ...{ method: step.method, dwellMs, outcome, address, message },
+      tookMs: clock.monotonicMs() - begun,
+    });
+    onPhase('change', step.method);
+    const changed = await this.#change(step.method, dwellMs);
+    if (!changed.ok) return made('failed', null, changed.fault.message);
+    onPhase('verify', step.method);
+    const address = await this.#verify();
+    if (address === null) return made('failed', null, `no address was seen after ${step.method}`);
+    return address === this.#oldAddress
+      ? made('collision', address, `${address} came back`)
+      : made('rotated', address, '');
+  }
+
+  async #change(method: RotationMethod, dwellMs: number): Promise<Outcome<unknown>> {
+    const driver = this.#parts.driver();
+    if (driver === null) return aborted('the modem is gone');
+    let down: Outcome<void>;
+    if (method === 'data-switch') down = await driver.disconnect();
+    else if (method === 'radio') down = await driver.radio(false);
+    else if (method === 'reset') down = await driver.reset();
+    else down = await driver.reattach(method);
+    if (!down.ok) return down;
+    if (method === 'reset') await this.#untilGone();
+    else if (method === 'data-switch' || method === 'radio') await this.#pause(dwellMs);
+    if (method === 'radio') {
+      const up = await driver.radio(true);
+      if (!up.ok) return up;
+    }
+    return this.#connect(this.#signal);
+  }
+
+  async #untilGone(): Promise<void> {
+    const { clock } = this.#parts;
+    const begun = clock.monotonicMs();
+    while (clock.monotonicMs() - begun < GONE_WITHIN_MS && !this.#signal.aborted) {
+      const bearer = await this.#parts.driver()?.bearer();
+      if (!bearer?.ok) return;
+      await this.#pause(RETRY_PAUSE_MS);
+    }
+  }
+
+  /** Again and again while the modem is away or busy. */
+  async #connect(signal: AbortSignal): Promise<Outcome<Bearer>> {
+    let last: Outcome<Bearer> = aborted('the modem is gone');
+    while (!signal.aborted) {
+      const driver = this.#parts.driver();
+      if (driver) last = await driver.connect(null);
+      if (last.ok || last.fault.kind === 'locked' || last.fault.kind === 'unsupported') return last;
+      await this.#pause(RETRY_PAUSE_MS, signal);
+    }
+    return last.ok ? last : aborted(`${messageOf(signal.reason)}; at last: ${last.fault.message}`);
+  }
+
+  async #verify(): Promise<string | null> {
+    const { clock, askExit } = this.#parts;
+    const begun = clock.monotonicMs();
+    while (!this.#signal.aborted && clock.monotonicMs() - begun < VERIFY_MS) {
+      try {
+        return await askExit(this.#signal);
+      } catch {
+        // What each service did is of no use here: what counts is that none told within the time.
+        await this.#pause(VERIFY_PAUSE_MS);
+      }
+    }
+    return null;
+  }
+
+  async #rollBack(): Promise<boolean> {
+    const { clock, times, onPhase, signal } = this.#parts;
+    onPhase('roll-back', '');
+    const late = new AbortController();
+    const timer = clock.after(times.rollBackMs, () =>
+      late.abort(new Error(`not connected again within ${times.rollBackMs / 1000} s`)),
+    );
+    try {
+      // A radio that was switched off must not stay off; most modems have it on already.
+      await this.#parts.driver()?.radio(true);
+      return (await this.#connect(AbortSignal.any([signal, late.signal]))).ok;
+    } finally {
+      timer.cancel();
+    }
+  }
+
+  #end(kind: RotationEnd['kind'], reason: string, connected: boolean): End {
+    const last = this.#attempts.at(-1);
+    return {
+      kind,
+      reason,
+      method: last?.method ?? null,
+      oldAddress: this.#oldAddress,
+      newAddress: this.#attempts.findLast(one => one.address !== null)?.address ?? null,
+      attempts: this.#attempts,
+      connected,
+    };
+  }
+
+  /** Ends early when it is too late anyway; the loops see that by themselves. */
+  async #pause(ms: number, signal: AbortSignal = this.#signal): Promise<void> {
+    try {
+      await sleep(this.#parts.clock, ms, signal);
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    }
+  }
+}
+
+function aborted(message: string): Outcome<never> {
+  return { ok: false, fault: { kind: 'unreachable', code: 'rotation/aborted', message } };
+}

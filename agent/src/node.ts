@@ -1,0 +1,255 @@
+/**
+ * A node: the composition root of an agent that belongs to a cloud. Opens the parts in order, joins them by their
+ * ports, and takes them down in reverse. Holds no rules of its own; each part's are in its folder.
+ */
+import { mkdirSync } from 'node:fs';
+import { availableParallelism, hostname, totalmem } from 'node:os';
+import { join } from 'node:path';
+import { loadCatalogue } from '@mastline/firmware-profiles/catalogue';
+import { systemClock } from '@mastline/shared/base/clock';
+import { CodedError } from '@mastline/shared/base/coded-error';
+import type { DesiredState } from '@mastline/shared/domain/desired-state';
+import type { NodeConfig } from './config';
+import { type CloudRoute, cloudRoute, STRAIGHT, shownProxy } from './control-plane/cloud-route';
+import { cloudTime } from './control-plane/cloud-time';
+import { controlPlane } from './control-plane/control-plane';
+import { enrol } from './control-plane/enrolment';
+import { createDataPlane } from './data-plane/data-plane';
+import { threadCount } from './data-plane/thread-count';
+import { Discovery } from './modem-plane/discovery/discovery';
+import { SlotBook } from './modem-plane/discovery/slot-book';
+import { createModemPlane } from './modem-plane/modem-plane';
+import type { SlotConfig } from './modem-plane/slot-config';
+import { createLog, type Log } from './observe/log';
+import { logLevel } from './observe/log-level';
+import { openMetricsServer } from './observe/metrics-server';
+import { openStatusPage } from './observe/status-page';
+import { usageTally } from './observe/usage-tally';
+import type { ListenerOutcome, ServicePlan } from './ports';
+import { lockDataDir } from './spool/data-dir-lock';
+import { type StateStore, stateStore } from './spool/state-store';
+import { openUsageSpool } from './spool/usage-spool';
+import { stopSignal } from './stop-signal';
+import { AGENT_VERSION } from './version';
+
+/** Running flows have this long after SIGTERM. */
+const GRACE_MS = 3_000;
+/** Then the last usage has this long to reach the cloud; what does not is sent after the next start. */
+const FLUSH_MS = 500;
+
+export interface Claim {
+  code: string;
+  /** Who agreed to the consent text. */
+  acceptedBy: string;
+}
+
+/** Serves until told to stop; enrols first when a claim is given. Throws a sentence when a part cannot be opened. */
+export async function runNode(config: NodeConfig, claim: Claim | undefined): Promise<void> {
+  // From here on a signal is a wish to stop, also while parts are still being opened.
+  const stopped = stopSignal();
+  const log = createLog({ level: logLevel() });
+  const opened: (() => Promise<void>)[] = [];
+  const closeWith = (close: () => Promise<void>) => void opened.push(close);
+  try {
+    await open(config, claim, { log, closeWith });
+    log.info('stopping', { reason: await stopped });
+  } finally {
+    for (const close of opened.reverse())
+      try {
+        await close();
+      } catch (error) {
+        log.error('a part did not close well', { error });
+        process.exitCode = 1;
+      }
+  }
+  process.exit();
+}
+
+async function open(
+  config: NodeConfig,
+  claim: Claim | undefined,
+  frame: { log: Log; closeWith(close: () => Promise<void>): void },
+): Promise<void> {
+  const { log, closeWith } = frame;
+  const lock = lockDataDir(config.dataDir);
+  closeWith(async () => lock.release());
+  const store = stateStore(config.dataDir, log.child('state'));
+  const route = cloudRoute(config.cloud);
+  const identity = await identityOf(config, claim, { store, route, log });
+  const time = cloudTime(systemClock);
+
+  const spool = await openUsageSpool({
+    path: join(config.dataDir, 'spool.db'),
+    now: time.now,
+    awaitsCorrection: true,
+    log: log.child('spool'),
+    onFault: fault => {
+      // Whether the last commit is on disk is not known: nothing may be committed again by this process.
+      log.error('the spool is gone, stopping', { error: fault });
+      process.exit(1);
+    },
+  });
+  closeWith(() => spool.close());
+  const tally = usageTally(spool);
+
+  const slots = config.slots.filter(slot => slot !== 'discover');
+  const modems = createModemPlane({
+    slots,
+    ...(config.slots.includes('discover') ? { discovery: discoveryOf(config.dataDir, slots, log) } : {}),
+    echoUrls: config.echoUrls,
+    dataDir: config.dataDir,
+    clock: systemClock,
+    log: log.child('modems'),
+  });
+  closeWith(() => modems.close());
+  await modems.start();
+
+  // The control plane's last flush comes after the data plane's last commit, hence is opened (and closed) around it.
+  let control: ReturnType<typeof controlPlane> | undefined;
+  closeWith(async () => {
+    const end = await control?.close(FLUSH_MS);
+    if (end && !end.flushed) log.warn('usage that the cloud has not confirmed stays in the spool');
+  });
+
+  const dataPlane = createDataPlane({
+    sink: tally.sink,
+    log: log.child('data-plane'),
+    threads: threadCount(config.threads, { parallelism: availableParallelism(), memoryBytes: totalmem() }),
+    onFault: fault => {
+      // What the dead thread had counted last is not known: start anew rather than serve and guess.
+      log.error('a thread of the data plane is gone, stopping', { error: fault });
+      process.exit(1);
+    },
+  });
+  closeWith(() => dataPlane.close(GRACE_MS));
+
+  let state: DesiredState | null = null;
+  let listeners: ListenerOutcome[] = [];
+  const applyPlan = async (): Promise<ListenerOutcome[]> => {
+    listeners = await dataPlane.apply(planOf(state, modems.egresses(), config.allowTargets));
+    return listeners;
+  };
+  modems.onChange(() => {
+    applyPlan().catch(error => log.error('a change of the modems could not be applied', { error }));
+  });
+
+  control = controlPlane({
+    agentVersion: AGENT_VERSION,
+    identity,
+    deviceKey: await store.deviceKey(),
+    store,
+    spool,
+    apply: next => {
+      state = next;
+      return applyPlan();
+    },
+    modems,
+    figures: () => dataPlane.figures(),
+    time,
+    route,
+    metered: config.cloud.metered,
+    log,
+  });
+  await control.start();
+
+  const parts = control;
+  const page = await openStatusPage(
+    config.dataDir,
+    () => {
+      const { link, running, lease, clockOffsetMs } = parts.status();
+      return {
+        version: AGENT_VERSION,
+        nodeId: identity.nodeId,
+        cloud: {
+          url: config.cloud.url,
+          proxy: shownProxy(route) ?? null,
+          metered: config.cloud.metered,
+          ...link,
+        },
+        running,
+        lease,
+        clockOffsetMs: clockOffsetMs ?? null,
+        slots: modems.slots(),
+        listeners,
+        usage: tally.totals(),
+      };
+    },
+    () => dataPlane.metrics(),
+  );
+  closeWith(() => page.close());
+  if (config.metrics) {
+    const server = await openMetricsServer(config.metrics, () => dataPlane.metrics());
+    closeWith(() => server.close());
+  }
+  console.log(JSON.stringify({ ready: true, nodeId: identity.nodeId, statusSocket: page.socketPath }));
+}
+
+/** Finds the modems on USB; numbers that the configuration gives out stay free. */
+function discoveryOf(dataDir: string, slots: readonly SlotConfig[], log: Log): Discovery {
+  return new Discovery({
+    profiles: loadCatalogue(),
+    book: new SlotBook({ dataDir, reserved: new Set(slots.map(slot => slot.slot)) }),
+    clock: systemClock,
+    log: log.child('discovery'),
+  });
+}
+
+interface EnrolFrame {
+  store: StateStore;
+  route: CloudRoute;
+  log: Log;
+}
+
+async function identityOf(config: NodeConfig, claim: Claim | undefined, frame: EnrolFrame) {
+  if (claim) return (await enrolWith(config.cloud.url, claim, frame)).identity;
+  const identity = await frame.store.identity();
+  if (identity) return identity;
+  throw new CodedError('enrol/missing', `${config.dataDir} holds no identity`, {
+    userMessage: `This box is not enrolled. Make a claim code in the portal, then start once with --claim CODE --consent-by NAME, or run: npm run agent -- enrol --cloud ${config.cloud.url} --claim CODE --consent-by NAME --data-dir ${config.dataDir}`,
+  });
+}
+
+function enrolWith(cloudUrl: string, claim: Claim, { store, route, log }: EnrolFrame) {
+  return enrol({
+    cloudUrl,
+    route,
+    claimCode: claim.code,
+    agentVersion: AGENT_VERSION,
+    hostname: hostname(),
+    acceptedBy: claim.acceptedBy,
+    store,
+    log: log.child('enrolment'),
+  });
+}
+
+/** The command `enrol`: resolves with the node's id, also when the box was enrolled before. */
+export async function enrolNode(options: {
+  cloudUrl: string;
+  dataDir: string;
+  claim: Claim;
+}): Promise<string> {
+  const log = createLog({ level: logLevel() });
+  mkdirSync(options.dataDir, { recursive: true, mode: 0o700 });
+  const lock = lockDataDir(options.dataDir);
+  try {
+    const store = stateStore(options.dataDir, log.child('state'));
+    const frame = { store, route: STRAIGHT, log };
+    return (await enrolWith(options.cloudUrl, options.claim, frame)).identity.nodeId;
+  } finally {
+    lock.release();
+  }
+}
+
+/** What the cloud wants, through what the modems offer; nothing at all once the lease has run out. */
+function planOf(
+  state: DesiredState | null,
+  egresses: ServicePlan['egresses'],
+  allowTargets: string[],
+): ServicePlan {
+  return {
+    endpoints: state?.endpoints ?? [],
+    credentials: state?.credentials ?? [],
+    egresses,
+    allowTargets,
+  };
+}

@@ -1,0 +1,143 @@
+/**
+ * The seams by which the agent's planes meet. Only types: no plane imports another, `main.ts` joins them.
+ * Everything that crosses is a plain value that structured clone can carry, since data-plane threads and the
+ * spool thread sit on the other side.
+ */
+import type { Credential, Endpoint } from '@mastline/shared/domain/endpoint';
+import type { FlowLimits } from '@mastline/shared/domain/flow-limits';
+import type { SlotFigures, SlotReport } from '@mastline/shared/domain/modem';
+import type { UsageRecord } from '@mastline/shared/domain/usage';
+
+/** How flows leave through one slot. Made by the modem plane (or the standalone file), used by the dialer. */
+export interface Egress {
+  slot: number;
+  /** Local address to dial from; null lets the kernel choose (direct). A 127.x address serves loopback targets only. */
+  sourceAddress: string | null;
+  /** Name servers to ask from that address; empty means the system's resolver. */
+  dnsServers: string[];
+  /** False while the modem cannot carry: new flows go to a sibling or are refused. */
+  ready: boolean;
+  imei: string | null;
+  /** Name of the carrier and country of the network (ISO 3166-1 alpha-2), where known: customers may ask for them. */
+  carrier?: string | null;
+  country?: string | null;
+  /** Addresses never to be reached through this slot: the modem's own web UI, the subnet it hands out. */
+  guarded: string[];
+  /** The modem's own limits, whoever uses it. */
+  limits?: FlowLimits | undefined;
+}
+
+/** What the data plane serves. Handed over whole at each change; running flows keep going where they still may. */
+export interface ServicePlan {
+  endpoints: Endpoint[];
+  credentials: Credential[];
+  egresses: Egress[];
+  /** `CIDR` or `CIDR:port` exceptions to the private-target rule; set on the node only. */
+  allowTargets: string[];
+}
+
+/** What came of one endpoint's listener when a plan was applied. */
+export interface ListenerOutcome {
+  endpointId: string;
+  listening: boolean;
+  /** `listener/port-taken`, `listener/not-permitted`, … and a sentence; null when listening. */
+  problem: { code: string; message: string } | null;
+}
+
+/** What came of asking for another address of a slot. Only a changed address is `rotated`. */
+export type RotateOutcome =
+  | { kind: 'rotated' }
+  /** It reconnected and got the same address again. */
+  | { kind: 'collision' }
+  /** `reason`: a piece of a sentence, for the customer. */
+  | { kind: 'failed'; reason: string }
+  /** Nothing was tried: the slot cannot be rotated, or may not be now. */
+  | { kind: 'unavailable'; reason: string };
+
+/** Gives a slot another address. Made by the modem plane, which has its own deadlines; asked by the data plane. */
+export type RotateSlot = (request: { slot: number; credentialId: string }) => Promise<RotateOutcome>;
+
+/** Bytes that the kernel accepted since the last delta of the same key. */
+export interface UsageDelta {
+  endpointId: string;
+  credentialId: string;
+  slot: number;
+  imei: string | null;
+  upBytes: number;
+  downBytes: number;
+  /** Flows that began. */
+  flows: number;
+}
+
+/** Where metered usage goes. The data plane holds back a slot whose deltas are not committed (design: 8 MiB). */
+export interface UsageSink {
+  /** Resolves when the deltas are on disk; rejects when they are not, and then none of them is. */
+  commit(deltas: readonly UsageDelta[]): Promise<void>;
+}
+
+/** Durations in milliseconds, counted by bucket; the bounds stand in observe/latency-bounds.ts. */
+export interface LatencyFigures {
+  counts: number[];
+  sumMs: number;
+}
+
+/** Flows of one protocol through one slot, since the start. */
+export interface PathFigures {
+  slot: number;
+  protocol: string;
+  flows: number;
+  openFlows: number;
+  upBytes: number;
+  downBytes: number;
+  dial: LatencyFigures;
+  firstByte: LatencyFigures;
+}
+
+/** What one thread of the data plane has counted since the start, for metrics; not what is billed. */
+export interface LaneFigures {
+  /** Connections that came, refused ones included. */
+  accepted: number;
+  connections: number;
+  handshakes: number;
+  /** Times that a flow stood still because its slot waited for the disk. */
+  windowWaits: number;
+  refusals: Record<string, number>;
+  paths: PathFigures[];
+}
+
+export interface DataPlane {
+  /** Serves `plan` from now on. Endpoints that did not change keep their listener and their flows. */
+  apply(plan: ServicePlan): Promise<ListenerOutcome[]>;
+  /** Figures since the last call, per slot. */
+  figures(): Promise<SlotFigures[]>;
+  /** One entry for each thread. */
+  metrics(): Promise<LaneFigures[]>;
+  /** Refuses new flows, waits up to `graceMs` for running ones, cuts the rest, commits all usage, frees all. */
+  close(graceMs: number): Promise<void>;
+}
+
+/** The radios. Knows slots and modems, nothing of customers. */
+export interface ModemPlane {
+  /** Brings every configured slot up; returns when each is up or has a reason why not. */
+  start(): Promise<void>;
+  egresses(): Egress[];
+  slots(): SlotReport[];
+  /** Called after any change of `egresses()` or `slots()`. */
+  onChange(listener: () => void): void;
+  /** Takes down what it set up: addresses, rules, routes. */
+  close(): Promise<void>;
+}
+
+/** The spool as the uplink and the meter see it (it runs in a thread of its own). */
+export interface UsageSpool extends UsageSink {
+  /** Epoch of this spool file and the last sequence given out. */
+  position(): Promise<{ epoch: string; lastSequence: number }>;
+  /**
+   * Seals what has been committed into numbered records and returns up to `limit` of those after `sequence`, in
+   * order. Sealed records never change.
+   */
+  recordsAfter(sequence: number, limit: number): Promise<UsageRecord[]>;
+  /** Forgets records up to `mark`; the cloud has them. */
+  acknowledge(mark: number): Promise<void>;
+  close(): Promise<void>;
+}

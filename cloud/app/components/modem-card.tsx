@@ -1,0 +1,74 @@
+/** One modem of the dashboard: where it leaves to the world, how it is, what it carries now. */
+import { formatBitRate } from '@mastline/shared/base/bytes';
+import type { ModemView } from '../api-types';
+import type { Samples } from '../use-live';
+import { CopyButton } from './copy-button';
+import { Icon } from './icons';
+import { Moment } from './moment';
+import { ModemPill, VirtualTag } from './pills';
+import { Sparkline } from './sparkline';
+
+export function ModemCard({ modem, samples }: { modem: ModemView; samples: Samples }) {
+  const name = `${modem.nodeName}, slot ${modem.slot}`;
+  return (
+    <article className="card card-pad modem" aria-label={name}>
+      <header className="modem-head">
+        <div>
+          <h3 className="modem-name">
+            {modem.model ?? 'Unknown modem'}
+            {modem.virtual && <VirtualTag />}
+          </h3>
+          <p className="muted small">
+            {modem.nodeName} · slot <span className="number">{modem.slot}</span>
+          </p>
+        </div>
+        <ModemPill state={modem.state} nodeOnline={modem.nodeOnline} />
+      </header>
+      <p className="modem-reason muted small" title={modem.reason}>
+        {modem.nodeOnline ? (
+          modem.reason
+        ) : (
+          <>
+            Last seen <Moment at={modem.lastSeenAt} />
+          </>
+        )}
+      </p>
+      <dl className="facts">
+        <div>
+          <dt>Exit address</dt>
+          <dd className="copyable modem-exit">
+            {modem.exitAddress === null ? (
+              <span className="muted">not known yet</span>
+            ) : (
+              <>
+                <span className="exact">{modem.exitAddress}</span>
+                <CopyButton text={modem.exitAddress} what={`exit address of ${name}`} />
+              </>
+            )}
+          </dd>
+        </div>
+      </dl>
+      <Sparkline samples={samples} size="small" />
+      <dl className="modem-rates">
+        <div>
+          <dt>
+            <Icon name="down" size={14} />
+            Down
+          </dt>
+          <dd className="number">{formatBitRate(modem.downBytesPerSecond * 8)}</dd>
+        </div>
+        <div>
+          <dt>
+            <Icon name="up" size={14} />
+            Up
+          </dt>
+          <dd className="number">{formatBitRate(modem.upBytesPerSecond * 8)}</dd>
+        </div>
+        <div>
+          <dt>Open flows</dt>
+          <dd className="number">{modem.openFlows}</dd>
+        </div>
+      </dl>
+    </article>
+  );
+}

@@ -1,0 +1,22 @@
+/** The site map: every address of the portal, and the file that answers it. */
+import type { RouteConfig } from '@remix-run/dev/dist/config/routes';
+
+export default [
+  { index: true, file: 'routes/home.ts' },
+  { path: 'login', file: 'routes/login.tsx' },
+  { path: 'logout', file: 'routes/logout.ts' },
+  { path: 'theme', file: 'routes/theme.ts' },
+  { path: 'organization', file: 'routes/organization.ts' },
+  {
+    file: 'routes/portal.tsx',
+    children: [
+      { path: 'dashboard', file: 'routes/dashboard.tsx' },
+      { path: 'endpoints', file: 'routes/endpoints.tsx' },
+      { path: 'credentials', file: 'routes/credentials.tsx' },
+      { path: 'usage', file: 'routes/usage.tsx' },
+      { path: '*', file: 'routes/not-found.tsx' },
+    ],
+  },
+  { path: 'credentials/:credentialId/reveal', file: 'routes/reveal-credential.ts' },
+  { path: 'usage.csv', file: 'routes/usage-csv.ts' },
+] satisfies RouteConfig;

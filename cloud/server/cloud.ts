@@ -1,0 +1,133 @@
+/**
+ * Puts the cloud together and takes it down again: database, domains, gateway, HTTP, in that order, and back. One
+ * owner of everything that must be freed. Flags, signals and printing are main.ts.
+ */
+import type { Clock } from '@mastline/shared/base/clock';
+import { systemClock } from '@mastline/shared/base/clock';
+import type { Config } from './config';
+import { type Database, openDatabase } from './db/database';
+import { migrate } from './db/migrate';
+import { Presence } from './fleet/presence';
+import { countRecentNodes, SeenNotes } from './fleet/seen-notes';
+import { dispatch } from './gateway/dispatch';
+import { Gateway } from './gateway/gateway';
+import { Nonces } from './gateway/nonces';
+import { createHttpServer, listen } from './http/server';
+import { LoginThrottle } from './identity/login-throttle';
+import { createSessions } from './identity/sessions';
+import { LiveFeed } from './insight/live-feed';
+import { JobRunner } from './jobs/job-runner';
+import { schedule } from './jobs/schedule';
+import { BatchWriter } from './ledger/batch-writer';
+import { ensurePartitions } from './ledger/partitions';
+import type { Log } from './log';
+import { bringUpToDate } from './rollout/publish';
+import { loadSigner } from './rollout/signing';
+import type { Services } from './rpc/context';
+import { loadSecretKey } from './secrets/key-file';
+import { secretStore } from './secrets/secret-store';
+import { type Demo, readDemoRequest, seedDemo } from './seed';
+
+/** For agents to be told and for what has arrived to be stored, of the 3 seconds that a stop may take. */
+const GATEWAY_STOP_MS = 1_500;
+
+export interface Cloud {
+  /** Where it listens, such as http://127.0.0.1:8480. */
+  url: string;
+  services: Services;
+  gateway: Gateway;
+  demo: Demo | null;
+  /** Compiles a node's desired state anew and sends it when it changed and the node is connected. */
+  pushDesiredState(nodeId: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+export async function startCloud(config: Config, log: Log, clock: Clock = systemClock): Promise<Cloud> {
+  const db = await openDatabase({ databaseUrl: config.databaseUrl, dataDir: config.dataDir, log });
+  try {
+    return await startOn(db, config, { log, clock });
+  } catch (error) {
+    await db.close();
+    throw error;
+  }
+}
+
+async function startOn(
+  db: Database,
+  config: Config,
+  { log, clock }: { log: Log; clock: Clock },
+): Promise<Cloud> {
+  const applied = await migrate(db);
+  if (applied.length > 0) log.info({ applied }, 'database migrated');
+  await ensurePartitions(db, clock.now());
+  const secrets = secretStore(loadSecretKey(config.dataDir, config.secretKey));
+  const presence = new Presence(clock);
+  const usage = new BatchWriter({ db, clock, log });
+  presence.expect(await countRecentNodes(db));
+  const seen = new SeenNotes({ db, clock, log });
+  const services: Services = { db, secrets, presence, usage, seen, clock, log };
+  const signer = await loadSigner(db, secrets, clock.now());
+  const demo = config.demoSeed === null ? null : await seedDemo(services, readDemoRequest(config.demoSeed));
+  const sessions = createSessions(db, { secure: config.publicUrl?.startsWith('https:') === true });
+
+  const nonces = new Nonces(clock);
+  const gateway = new Gateway({
+    db,
+    nonces,
+    presence,
+    clock,
+    log,
+    onMessage: (session, message) => dispatch({ ...services, signer }, session, message),
+  });
+  const feed = new LiveFeed(services, { clock });
+  const jobs = new JobRunner({
+    db,
+    jobs: schedule({ db, sessions, retention: config.retention, clock }),
+    clock,
+    log,
+  });
+  const stopParts = async () => {
+    feed.close();
+    const jobsDone = jobs.close();
+    await gateway.close(GATEWAY_STOP_MS);
+    await seen.close();
+    await jobsDone;
+  };
+  try {
+    const server = await createHttpServer({
+      services,
+      sessions,
+      throttle: new LoginThrottle(clock),
+      nonces,
+      gateway,
+      feed,
+      onEnrolled: async nodeId => demo?.nodeEnrolled(nodeId),
+      publicUrl: config.publicUrl,
+      echoUrl: config.echoUrl,
+      trustedProxies: config.trustedProxies,
+    });
+    const address = await listen(server, config.host, config.port);
+    const host = address.family === 'IPv6' ? `[${address.address}]` : address.address;
+    return {
+      url: `http://${host}:${address.port}`,
+      services,
+      gateway,
+      demo,
+      async pushDesiredState(nodeId) {
+        const session = gateway.session(nodeId);
+        const state = await bringUpToDate(db, signer, { nodeId, now: clock.now() });
+        session?.send('desired-state', state);
+      },
+      async close() {
+        const closed = new Promise<void>(resolve => server.close(() => resolve()));
+        await stopParts();
+        server.closeAllConnections();
+        await closed;
+        await db.close();
+      },
+    };
+  } catch (error) {
+    await stopParts();
+    throw error;
+  }
+}

@@ -1,0 +1,175 @@
+/**
+ * What a node says of itself, written down: when it was seen, its slots and modems, the exit addresses they have had.
+ * A node writes its own rows only, by its authenticated id; modems are found by IMEI within its host. Plain SQL, whole
+ * reports at once: after a restart ten thousand nodes report within a minute, most of them nothing new.
+ */
+import { createHash } from 'node:crypto';
+import { uuidv7 } from '@mastline/shared/domain/ids';
+import type { SlotReport } from '@mastline/shared/domain/modem';
+import type pg from 'pg';
+import { withTenantSql } from '../db/tenant';
+import type { Services } from '../rpc/context';
+
+export interface NodeIdentity {
+  nodeId: string;
+  /** The host that owns it. */
+  organizationId: string;
+}
+
+/** Names what a report says, however long it is; to tell a report from the one before. */
+export function reportDigest(reports: readonly SlotReport[]): string {
+  return createHash('sha1').update(JSON.stringify(reports)).digest('base64');
+}
+
+/**
+ * Writes a modem report: all slots of the node; one that is no longer named becomes absent. A report that says what is
+ * written already changes nothing: false.
+ */
+export async function applyModemReport(
+  services: Pick<Services, 'db' | 'clock'>,
+  node: NodeIdentity,
+  reports: readonly SlotReport[],
+): Promise<boolean> {
+  const at = new Date(services.clock.now());
+  // A report that names a slot twice means its last word.
+  const bySlot = new Map(reports.map(report => [report.slot, report]));
+  const known = await readSlots(services.db.pool, node);
+  const changed = [...bySlot.values()].filter(report => !isKnown(known.get(report.slot), report));
+  const gone = [...known].filter(([number, row]) => !bySlot.has(number) && row.state !== 'absent');
+  if (changed.length === 0 && gone.length === 0) return false;
+  await withTenantSql(services.db, node.organizationId, async client => {
+    // Twin reports of one node, from a session and the one it replaces, come one after the other.
+    await client.query('UPDATE nodes SET last_seen_at = $3 WHERE organization_id = $1 AND id = $2', [
+      node.organizationId,
+      node.nodeId,
+      at,
+    ]);
+    if (changed.length > 0) await writeSlots(client, node, { reports: changed, at });
+    if (gone.length > 0)
+      await client.query(MAKE_ABSENT, [node.organizationId, node.nodeId, gone.map(([number]) => number), at]);
+  });
+  return true;
+}
+
+interface KnownSlot {
+  number: number;
+  usb_path: string;
+  interface: string | null;
+  source_address: string | null;
+  state: string;
+  reason: string;
+  exit_address: string | null;
+  model: string | null;
+  firmware: string | null;
+  virtual: boolean;
+  imei: string | null;
+}
+
+async function readSlots(
+  client: Pick<pg.Pool, 'query'>,
+  node: NodeIdentity,
+): Promise<Map<number, KnownSlot>> {
+  const { rows } = await client.query<KnownSlot>(
+    `SELECT s.number, s.usb_path, s.interface, s.source_address, s.state, s.reason, s.exit_address, s.model, s.firmware,
+            s.virtual, m.imei
+       FROM slots s LEFT JOIN modems m ON m.id = s.modem_id
+      WHERE s.organization_id = $1 AND s.node_id = $2`,
+    [node.organizationId, node.nodeId],
+  );
+  return new Map(rows.map(row => [row.number, row]));
+}
+
+function isKnown(row: KnownSlot | undefined, report: SlotReport): boolean {
+  return (
+    row !== undefined &&
+    row.usb_path === report.usbPath &&
+    row.interface === report.interface &&
+    row.source_address === report.sourceAddress &&
+    row.state === report.state &&
+    row.reason === report.reason &&
+    row.exit_address === report.exitAddress &&
+    row.imei === report.imei &&
+    row.model === report.model &&
+    row.firmware === report.firmware &&
+    row.virtual === report.virtual
+  );
+}
+
+function writeSlots(
+  client: pg.ClientBase,
+  node: NodeIdentity,
+  of: { reports: readonly SlotReport[]; at: Date },
+): Promise<unknown> {
+  const { reports, at } = of;
+  const now = at.getTime();
+  return client.query(WRITE_SLOTS, [
+    node.organizationId,
+    node.nodeId,
+    at,
+    reports.map(() => uuidv7(now)),
+    reports.map(each => each.slot),
+    reports.map(each => each.usbPath),
+    reports.map(each => each.interface),
+    reports.map(each => each.sourceAddress),
+    reports.map(each => each.state),
+    reports.map(each => each.reason),
+    reports.map(each => each.exitAddress),
+    reports.map(each => each.imei),
+    reports.map(each => each.model),
+    reports.map(each => each.firmware),
+    reports.map(each => each.virtual),
+    reports.map(() => uuidv7(now)),
+    reports.map(() => uuidv7(now)),
+  ]);
+}
+
+/**
+ * Slots as reported, their modems (found by IMEI within the host), and the history of exit addresses: one open row per
+ * slot while it has an address, closed when address or modem changes.
+ */
+const WRITE_SLOTS = `
+WITH r AS (
+  SELECT * FROM unnest($4::uuid[], $5::int[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
+                       $12::text[], $13::text[], $14::text[], $15::boolean[], $16::uuid[], $17::uuid[])
+    AS r (id, number, usb_path, interface, source_address, state, reason, exit_address, imei, model, firmware, virtual,
+          new_modem_id, address_id)
+), m AS (
+  INSERT INTO modems (id, organization_id, imei, model, firmware, virtual, first_seen_at, last_seen_at)
+  SELECT DISTINCT ON (imei) new_modem_id, $1, imei, model, firmware, virtual, $3, $3
+    FROM r WHERE imei IS NOT NULL ORDER BY imei, number
+  ON CONFLICT (organization_id, imei) DO UPDATE SET model = excluded.model, firmware = excluded.firmware,
+    virtual = excluded.virtual, last_seen_at = excluded.last_seen_at
+  RETURNING id, imei
+), s AS (
+  INSERT INTO slots AS s (id, organization_id, node_id, number, usb_path, interface, source_address, state, reason,
+                          state_since, exit_address, modem_id, model, firmware, virtual, last_seen_at)
+  SELECT r.id, $1, $2, r.number, r.usb_path, r.interface, r.source_address, r.state, r.reason, $3, r.exit_address,
+         m.id, r.model, r.firmware, r.virtual, $3
+    FROM r LEFT JOIN m ON m.imei = r.imei ORDER BY r.number
+  ON CONFLICT (node_id, number) DO UPDATE SET usb_path = excluded.usb_path, interface = excluded.interface,
+    source_address = excluded.source_address, state = excluded.state, reason = excluded.reason,
+    state_since = CASE WHEN s.state = excluded.state THEN s.state_since ELSE excluded.state_since END,
+    exit_address = excluded.exit_address, modem_id = excluded.modem_id, model = excluded.model,
+    firmware = excluded.firmware, virtual = excluded.virtual, last_seen_at = excluded.last_seen_at
+  RETURNING id, number, modem_id, exit_address
+), closed AS (
+  UPDATE modem_addresses a SET until = $3 FROM s
+   WHERE a.organization_id = $1 AND a.slot_id = s.id AND a.until IS NULL
+     AND (a.address IS DISTINCT FROM s.exit_address OR a.modem_id IS DISTINCT FROM s.modem_id)
+)
+INSERT INTO modem_addresses (id, organization_id, slot_id, modem_id, address, since)
+SELECT r.address_id, $1, s.id, s.modem_id, s.exit_address, $3
+  FROM s JOIN r ON r.number = s.number
+ WHERE s.exit_address IS NOT NULL
+   AND NOT EXISTS (SELECT 1 FROM modem_addresses a
+                    WHERE a.slot_id = s.id AND a.until IS NULL AND a.address = s.exit_address
+                      AND a.modem_id IS NOT DISTINCT FROM s.modem_id)`;
+
+const MAKE_ABSENT = `
+WITH gone AS (
+  UPDATE slots SET state = 'absent', reason = 'The node no longer reports this slot.', state_since = $4,
+                   exit_address = NULL, modem_id = NULL
+   WHERE organization_id = $1 AND node_id = $2 AND number = ANY ($3::int[]) RETURNING id
+)
+UPDATE modem_addresses a SET until = $4 FROM gone
+ WHERE a.organization_id = $1 AND a.slot_id = gone.id AND a.until IS NULL`;

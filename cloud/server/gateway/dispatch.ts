@@ -1,0 +1,36 @@
+/** Uplink kind → what is done with it. Exhaustive: a new kind does not compile until it has a line here. */
+import type { Uplink } from '@mastline/shared/wire/uplink';
+import { greet } from '../ingest/greeting';
+import { ingestModemReport } from '../ingest/reports';
+import { ingestUsage } from '../ingest/usage';
+import { noteStateReport } from '../rollout/publish';
+import type { StateSigner } from '../rollout/signing';
+import type { Services } from '../rpc/context';
+import type { AgentSession } from './session';
+
+export async function dispatch(
+  services: Services & { signer: StateSigner },
+  session: AgentSession,
+  message: Uplink,
+): Promise<void> {
+  switch (message.kind) {
+    case 'hello':
+      return greet(services, session, message.body);
+    case 'usage-batch':
+      return ingestUsage(services, session, message.body);
+    case 'modem-report':
+      return ingestModemReport(services, session, message.body);
+    case 'state-report':
+      await noteStateReport(services.db, session.node, message.body, services.clock.now());
+      services.presence.changed();
+      return;
+    case 'live-report':
+      services.presence.report(session.node.nodeId, message.body.slots);
+      return;
+    case 'ping':
+      session.send('pong', { at: message.body.at, now: services.clock.now() });
+      return;
+    default:
+      message satisfies never;
+  }
+}

@@ -1,0 +1,206 @@
+/**
+ * One agent's socket: greeting first, then messages one after the other, in order. Bounded in what it holds: frames by
+ * `maxPayload`, frames that wait by pausing the socket, what the agent does not read by closing. There are ten thousand
+ * of these: no timer and no logger of its own, time comes by `sweep`. What a message means is dispatch.ts; which session
+ * is the node's is gateway.ts.
+ */
+import type { Clock } from '@mastline/shared/base/clock';
+import { messageOf } from '@mastline/shared/base/coded-error';
+import { CLOSE } from '@mastline/shared/wire/close-codes';
+import { decodeUplink, encodeDownlink } from '@mastline/shared/wire/codec';
+import type { DownlinkBody, DownlinkKind } from '@mastline/shared/wire/downlink';
+import { MAX_BATCHES_IN_FLIGHT, MAX_QUEUED_BYTES, SILENCE_LIMIT_MS } from '@mastline/shared/wire/limits';
+import type { Uplink } from '@mastline/shared/wire/uplink';
+import { isServedVersion, PROTOCOL_VERSION } from '@mastline/shared/wire/version';
+import type { RawData, WebSocket } from 'ws';
+import type { NodeIdentity } from '../fleet/node-reports';
+import type { AgentLink } from '../ingest/link';
+import type { Log } from '../log';
+import type { ReadGate } from './read-gate';
+
+/** A socket that was authenticated and then says nothing. */
+const HELLO_DEADLINE_MS = 10_000;
+/** Frames that wait for their turn before the socket is paused, and at which it goes on. */
+const PAUSE_AT_FRAMES = 4 * MAX_BATCHES_IN_FLIGHT;
+const RESUME_AT_FRAMES = MAX_BATCHES_IN_FLIGHT;
+/** How long a closing handshake may take before the socket is cut. */
+const CLOSE_DEADLINE_MS = 1_000;
+/** WebSocket close code for a fault of ours (RFC 6455 section 7.4.1). */
+const INTERNAL_ERROR = 1011;
+
+const NUL_ESCAPE = '\\u0000';
+
+/** What all sessions of a gateway share. */
+export interface SessionFrame {
+  clock: Clock;
+  log: Log;
+  gate: ReadGate;
+  /** Handles one message; the next waits for it. A rejection closes the session: the agent redials and sends again. */
+  onMessage(session: AgentSession, message: Uplink): Promise<void>;
+  onClosed(session: AgentSession): void;
+}
+
+export class AgentSession implements AgentLink {
+  readonly node: NodeIdentity;
+  readonly #socket: WebSocket;
+  readonly #frame: SessionFrame;
+  readonly #openedMs: number;
+  #queue: Promise<void> = Promise.resolve();
+  #waiting = 0;
+  #waitingBytes = 0;
+  #greeted = false;
+  #closing = false;
+  #heldByGate = false;
+  #silenceLimitMs = SILENCE_LIMIT_MS;
+  #lastHeardMs: number;
+  /** When the closing handshake began. */
+  #closingMs = 0;
+
+  constructor(node: NodeIdentity, socket: WebSocket, frame: SessionFrame) {
+    this.node = node;
+    this.#socket = socket;
+    this.#frame = frame;
+    this.#openedMs = frame.clock.monotonicMs();
+    this.#lastHeardMs = this.#openedMs;
+    socket.on('message', (data, isBinary) => this.#receive(data, isBinary));
+    socket.on('ping', () => this.#heard());
+    socket.on('error', error =>
+      frame.log.info({ nodeId: node.nodeId, err: messageOf(error) }, 'agent socket failed'),
+    );
+    socket.on('close', (code, reason) => this.#closed(code, reason.toString()));
+  }
+
+  /** True from the agent's hello until the socket closes. */
+  get greeted(): boolean {
+    return this.#greeted && !this.#closing;
+  }
+
+  bearSilence(ms: number): void {
+    this.#silenceLimitMs = ms;
+  }
+
+  /** Closes what has passed its deadline: no hello, silence, a closing handshake that is not answered. */
+  sweep(nowMs: number): void {
+    if (this.#closing) {
+      if (nowMs - this.#closingMs >= CLOSE_DEADLINE_MS) this.#socket.terminate();
+    } else if (!this.#greeted) {
+      if (nowMs - this.#openedMs >= HELLO_DEADLINE_MS)
+        this.close(CLOSE.protocol, 'no hello within its deadline');
+    } else if (!this.#socket.isPaused && nowMs - this.#lastHeardMs > this.#silenceLimitMs)
+      // While we are the ones who do not read, silence is ours.
+      this.close(CLOSE.silent, 'nothing heard within the deadline');
+  }
+
+  /** Sends a message; an agent that does not read what was sent before is closed instead. */
+  send<K extends DownlinkKind>(kind: K, body: DownlinkBody<K>): void {
+    if (this.#closing || this.#socket.readyState !== this.#socket.OPEN) return;
+    if (this.#socket.bufferedAmount > MAX_QUEUED_BYTES) {
+      this.close(CLOSE.silent, 'messages are not read');
+      return;
+    }
+    this.#socket.send(encodeDownlink(kind, body));
+  }
+
+  /** Closes with a code and a reason; a later sweep cuts the socket when the agent does not answer the close. */
+  close(code: number, reason: string): void {
+    if (this.#closing) return;
+    this.#closing = true;
+    this.#closingMs = this.#frame.clock.monotonicMs();
+    this.#frame.log.info({ nodeId: this.node.nodeId, code, reason }, 'closing agent session');
+    // A paused socket would never see the answer to the close.
+    this.#socket.resume();
+    this.#socket.close(code, reason.slice(0, 120));
+  }
+
+  /** Resolves when every message that has arrived is handled. */
+  settled(): Promise<void> {
+    return this.#queue;
+  }
+
+  terminate(): void {
+    this.#socket.terminate();
+  }
+
+  #heard(): void {
+    this.#lastHeardMs = this.#frame.clock.monotonicMs();
+  }
+
+  #receive(data: RawData, isBinary: boolean): void {
+    this.#heard();
+    if (this.#closing) return;
+    if (isBinary) {
+      this.close(CLOSE.protocol, 'binary frames are not part of the protocol');
+      return;
+    }
+    const text = data.toString();
+    const bytes = Buffer.isBuffer(data) ? data.length : Buffer.byteLength(text);
+    this.#waiting += 1;
+    this.#waitingBytes += bytes;
+    if (!this.#frame.gate.take(bytes, this.#reopen)) {
+      this.#heldByGate = true;
+      this.#socket.pause();
+    } else if (this.#waiting >= PAUSE_AT_FRAMES || this.#waitingBytes > MAX_QUEUED_BYTES)
+      this.#socket.pause();
+    this.#queue = this.#queue.then(async () => {
+      try {
+        if (!this.#closing) await this.#handle(text);
+      } catch (error) {
+        this.#frame.log.error(
+          { nodeId: this.node.nodeId, err: error },
+          'an agent message could not be handled',
+        );
+        this.close(INTERNAL_ERROR, 'fault in the cloud; send again later');
+      } finally {
+        this.#waiting -= 1;
+        this.#waitingBytes -= bytes;
+        this.#frame.gate.give(bytes);
+        this.#readOn();
+      }
+    });
+  }
+
+  readonly #reopen = () => {
+    this.#heldByGate = false;
+    this.#readOn();
+  };
+
+  #readOn(): void {
+    if (!this.#socket.isPaused || this.#heldByGate || this.#waiting > RESUME_AT_FRAMES) return;
+    this.#heard();
+    this.#socket.resume();
+  }
+
+  async #handle(frame: string): Promise<void> {
+    // No text of ours has one, and no column of PostgreSQL takes one.
+    if (frame.includes(NUL_ESCAPE)) {
+      this.close(CLOSE.protocol, 'texts must not contain NUL');
+      return;
+    }
+    const decoded = decodeUplink(frame);
+    if (decoded.is === 'refused') return this.close(CLOSE.protocol, `${decoded.code}: ${decoded.detail}`);
+    if (!this.#greeted) {
+      if (decoded.is !== 'message' || decoded.message.kind !== 'hello')
+        return this.close(CLOSE.protocol, 'the first message must be hello');
+      // One version ahead or behind is served; further apart, the texts need not mean the same.
+      if (!isServedVersion(decoded.version))
+        return this.close(CLOSE.version, `protocol ${decoded.version} is not served, ${PROTOCOL_VERSION} is`);
+      this.#greeted = true;
+    } else if (decoded.is === 'message' && decoded.message.kind === 'hello')
+      return this.close(CLOSE.protocol, 'hello comes once');
+    if (decoded.is === 'unknown') {
+      this.#frame.log.debug(
+        { nodeId: this.node.nodeId, kind: decoded.kind },
+        'message of a kind not known here',
+      );
+      return;
+    }
+    await this.#frame.onMessage(this, decoded.message);
+  }
+
+  #closed(code: number, reason: string): void {
+    this.#closing = true;
+    this.#frame.gate.forget(this.#reopen);
+    this.#frame.log.info({ nodeId: this.node.nodeId, code, reason }, 'agent session ended');
+    this.#frame.onClosed(this);
+  }
+}

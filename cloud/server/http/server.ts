@@ -1,0 +1,182 @@
+/**
+ * The one HTTP server: headers, health, agents, tRPC, the live feed, pages; and the one upgrade router. Express 4, as
+ * @remix-run/express asks for. What stands behind each route is next door; starting and stopping is main.ts.
+ */
+import { randomUUID } from 'node:crypto';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { CodedError, codeOf } from '@mastline/shared/base/coded-error';
+import { withDeadline } from '@mastline/shared/base/deadline';
+import { parseOrExplain } from '@mastline/shared/base/problems';
+import { createExpressMiddleware } from '@trpc/server/adapters/express';
+import compression from 'compression';
+import express, { type ErrorRequestHandler } from 'express';
+import { z } from 'zod';
+import type { Gateway } from '../gateway/gateway';
+import type { Nonces } from '../gateway/nonces';
+import { logIn } from '../identity/log-in';
+import type { LoginThrottle } from '../identity/login-throttle';
+import type { Sessions } from '../identity/sessions';
+import type { LiveFeed } from '../insight/live-feed';
+import { appRouter } from '../router';
+import type { RpcContext, Services } from '../rpc/context';
+import { agentRoutes } from './agent-routes';
+import { liveRoute } from './live';
+import { portalRoutes } from './portal';
+import { sameOriginOnly } from './same-origin';
+import { securityHeaders } from './security-headers';
+
+/** Whole request heads, bodies: slower clients are cut (slow-loris). */
+const HEADERS_DEADLINE_MS = 10_000;
+const REQUEST_DEADLINE_MS = 30_000;
+const READY_DEADLINE_MS = 2_000;
+/** Connections that wait to be accepted: ten thousand nodes come back within seconds (the kernel may cap it, somaxconn). */
+const LISTEN_BACKLOG = 8_192;
+const MAX_RPC_BODY = 256 * 1024;
+
+export interface HttpOptions {
+  services: Services;
+  sessions: Sessions;
+  throttle: LoginThrottle;
+  nonces: Nonces;
+  gateway: Gateway;
+  feed: LiveFeed;
+  onEnrolled: (nodeId: string) => Promise<void>;
+  publicUrl: string | null;
+  echoUrl: string;
+  trustedProxies: number;
+}
+
+export async function createHttpServer(options: HttpOptions): Promise<Server> {
+  const { services, sessions, throttle, gateway, feed } = options;
+  const { log, clock, db } = services;
+  const app = express();
+  app.disable('x-powered-by');
+  app.set('trust proxy', options.trustedProxies);
+  app.use((_request, response, next) => {
+    response.locals.requestId = randomUUID();
+    response.set('X-Request-Id', String(response.locals.requestId));
+    next();
+  });
+  app.use(securityHeaders({ https: options.publicUrl?.startsWith('https:') === true }));
+
+  app.get('/healthz', (_request, response) => void response.type('text/plain').send('ok\n'));
+  app.get('/readyz', async (_request, response) => {
+    try {
+      await withDeadline(db.pool.query('SELECT 1'), READY_DEADLINE_MS, 'asking the database', clock);
+      response.type('text/plain').send('ready\n');
+    } catch (error) {
+      log.warn({ err: error }, 'not ready');
+      response.status(503).type('text/plain').send('the database does not answer\n');
+    }
+  });
+  app.use(
+    '/agent',
+    agentRoutes({ services, db, nonces: options.nonces, log, onEnrolled: options.onEnrolled }),
+  );
+
+  app.use(sameOriginOnly(options.publicUrl));
+  app.get('/api/live', (request, response, next) => {
+    liveRoute({ feed, sessions, clock })(request, response).catch(next);
+  });
+  app.use(compression());
+  app.use(
+    '/api/trpc',
+    createExpressMiddleware({
+      router: appRouter,
+      maxBodySize: MAX_RPC_BODY,
+      createContext: async ({ req, res }): Promise<RpcContext> => {
+        const session = await sessions.resolve(req.headers.cookie);
+        if (session?.setCookie) res.append('Set-Cookie', session.setCookie);
+        return {
+          services,
+          viewer: session?.viewer ?? null,
+          sessionId: session?.sessionId ?? null,
+          requestId: String(res.locals.requestId),
+        };
+      },
+    }),
+  );
+  app.post('/api/session', express.json({ limit: '4kb' }), async (request, response, next) => {
+    try {
+      const input = parseOrExplain(LogIn, request.body, 'The log-in');
+      const outcome = await logIn(
+        { ...services, sessions, throttle },
+        { ...input, address: request.ip ?? '' },
+      );
+      if (outcome.ok) response.append('Set-Cookie', outcome.setCookie).status(204).end();
+      else if (outcome.reason === 'throttled')
+        response
+          .status(429)
+          .set('Retry-After', String(outcome.retryAfterSeconds))
+          .json({ code: 'identity/throttled', message: 'Too many log-ins. Wait, then try again.' });
+      else
+        response.status(401).json({ code: 'identity/wrong-login', message: 'E-mail or password is wrong.' });
+    } catch (error) {
+      next(error);
+    }
+  });
+  app.use(await portalRoutes({ services, sessions, throttle, echoUrl: options.echoUrl }));
+  app.use(lastResort(options));
+
+  const server = createServer(
+    { headersTimeout: HEADERS_DEADLINE_MS, requestTimeout: REQUEST_DEADLINE_MS },
+    app,
+  );
+  server.on('upgrade', (request, socket, head) => {
+    if (request.url?.split('?', 1)[0] === '/agent') void gateway.upgrade(request, socket, head);
+    else {
+      socket.on('error', () => socket.destroy());
+      socket.end('HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n');
+    }
+  });
+  return server;
+}
+
+/** For programs that log in without a page: the same throttle, the same cookie. */
+const LogIn = z.object({ email: z.string().max(320), password: z.string().max(1000) });
+
+function lastResort({ services }: HttpOptions): ErrorRequestHandler {
+  return (error: unknown, _request, response, next) => {
+    if (response.headersSent) return next(error);
+    const requestId = String(response.locals.requestId);
+    const status = (error as { status?: unknown }).status;
+    if (error instanceof CodedError && error.code === 'input/invalid') {
+      response.status(400).json({ code: error.code, message: error.userMessage });
+      return;
+    }
+    if (typeof status === 'number' && status >= 400 && status < 500) {
+      response.status(status).type('text/plain').send(`Request refused (${status}).\n`);
+      return;
+    }
+    services.log.error({ err: error, requestId }, 'a request failed');
+    response
+      .status(500)
+      .type('text/plain')
+      .send(`Something went wrong on our side. Request ${requestId} is in the log.\n`);
+  };
+}
+
+/** Listens; resolves with the address in use. A taken or forbidden port becomes a sentence. */
+export function listen(server: Server, host: string, port: number): Promise<AddressInfo> {
+  return new Promise((resolve, reject) => {
+    server.once('error', error => {
+      const code = codeOf(error);
+      const why =
+        code === 'EADDRINUSE'
+          ? `port ${port} of ${host} is taken by another program. Stop it, or choose another port with PORT`
+          : code === 'EACCES'
+            ? `this user may not listen on port ${port}. Choose one above 1023 with PORT`
+            : code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND'
+              ? `${host} is not an address of this machine. Choose another with HOST`
+              : error.message;
+      reject(
+        new CodedError('http/cannot-listen', `cannot listen on ${host}:${port}: ${code}`, {
+          userMessage: `The cloud cannot start: ${why}.`,
+          cause: error,
+        }),
+      );
+    });
+    server.listen({ host, port, backlog: LISTEN_BACKLOG }, () => resolve(server.address() as AddressInfo));
+  });
+}

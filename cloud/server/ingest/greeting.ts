@@ -1,0 +1,55 @@
+/**
+ * An agent's hello: what it runs is written down, its mark told, its newest desired state sent when it lacks it. After
+ * a restart of the cloud every node says hello within a minute: this is one statement to the database when nothing
+ * has changed meanwhile.
+ */
+import { PING_INTERVAL_MS, SILENCE_LIMIT_MS, silenceLimitOf } from '@mastline/shared/wire/limits';
+import type { UplinkBody } from '@mastline/shared/wire/uplink';
+import { greetingFacts } from '../rollout/greeting-facts';
+import { bringUpToDate } from '../rollout/publish';
+import type { StateSigner } from '../rollout/signing';
+import type { Services } from '../rpc/context';
+import type { AgentLink } from './link';
+
+/** How often nodes send live figures, milliseconds, while they are few; the more there are, the more seldom. */
+const MIN_LIVE_REPORT_MS = 1_000;
+const MAX_LIVE_REPORT_MS = 30_000;
+/** Live reports that one process takes in a second. */
+const LIVE_REPORTS_PER_SECOND = 1_000;
+
+/** Time between live reports of one node when there are `nodes` of them. Pure. */
+export function liveReportMs(nodes: number): number {
+  const fair = Math.ceil(nodes / LIVE_REPORTS_PER_SECOND) * 1_000;
+  return Math.min(MAX_LIVE_REPORT_MS, Math.max(MIN_LIVE_REPORT_MS, fair));
+}
+
+export async function greet(
+  services: Services & { signer: StateSigner },
+  session: AgentLink,
+  hello: UplinkBody<'hello'>,
+): Promise<void> {
+  const { node } = session;
+  const facts = await greetingFacts(services, node, hello);
+  if (hello.lastSequence < facts.mark)
+    services.log.error(
+      { nodeId: node.nodeId, mark: facts.mark, lastSequence: hello.lastSequence, epoch: hello.epoch },
+      'the spool is older than the ledger: it was restored or copied, and must begin a new epoch',
+    );
+  const silenceLimitMs = silenceLimitOf(hello.pingIntervalMs ?? PING_INTERVAL_MS);
+  session.bearSilence(Math.max(silenceLimitMs, SILENCE_LIMIT_MS));
+  const liveMs = hello.metered === true ? 0 : liveReportMs(services.presence.expected);
+  services.presence.reportsEvery(node.nodeId, liveMs);
+  session.send('welcome', {
+    now: services.clock.now(),
+    mark: facts.mark,
+    liveReportMs: liveMs,
+    silenceLimitMs: Math.max(silenceLimitMs, SILENCE_LIMIT_MS),
+    takes: [],
+  });
+  if (facts.current !== undefined && facts.current.hash === hello.running.hash) return;
+  const state = await bringUpToDate(services.db, services.signer, {
+    nodeId: node.nodeId,
+    now: services.clock.now(),
+  });
+  if (state.hash !== hello.running.hash) session.send('desired-state', state);
+}

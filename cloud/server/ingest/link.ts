@@ -1,0 +1,11 @@
+/** What ingest needs of an agent's session: who it is, how to answer, how to end it. The gateway has the real thing. */
+import type { DownlinkBody, DownlinkKind } from '@mastline/shared/wire/downlink';
+import type { NodeIdentity } from '../fleet/node-reports';
+
+export interface AgentLink {
+  readonly node: NodeIdentity;
+  send<K extends DownlinkKind>(kind: K, body: DownlinkBody<K>): void;
+  /** How long this agent may say nothing before its session is closed. */
+  bearSilence(ms: number): void;
+  close(code: number, reason: string): void;
+}

@@ -1,0 +1,44 @@
+/** A usage batch from the link: into the ledger, then the answer. The answer goes out after the commit, never before. */
+import { CLOSE } from '@mastline/shared/wire/close-codes';
+import type { UplinkBody } from '@mastline/shared/wire/uplink';
+import type { Services } from '../rpc/context';
+import type { AgentLink } from './link';
+
+export async function ingestUsage(
+  services: Services,
+  session: AgentLink,
+  body: UplinkBody<'usage-batch'>,
+): Promise<void> {
+  const { nodeId, organizationId } = session.node;
+  const outcome = await services.usage.write({
+    nodeId,
+    hostOrganizationId: organizationId,
+    epoch: body.epoch,
+    records: body.records,
+  });
+  switch (outcome.is) {
+    case 'stored':
+      if (outcome.unattributed > 0)
+        services.log.warn(
+          { nodeId, records: outcome.unattributed },
+          'usage without an owner kept with the host',
+        );
+      session.send('usage-ack', { epoch: body.epoch, mark: outcome.mark });
+      if (outcome.stored > 0) services.presence.changed();
+      return;
+    case 'gap':
+      session.send('usage-refused', {
+        epoch: body.epoch,
+        expected: outcome.expected,
+        code: 'ledger/gap',
+        message: `records from ${outcome.expected} on are missing: send from there`,
+      });
+      return;
+    case 'refused':
+      services.log.error({ nodeId, code: outcome.code }, outcome.message);
+      session.close(CLOSE.protocol, `${outcome.code}: ${outcome.message}`);
+      return;
+    default:
+      outcome satisfies never;
+  }
+}

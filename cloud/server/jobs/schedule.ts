@@ -1,0 +1,57 @@
+/** What the cloud does by itself, how often, in dependency order. How a run is claimed is job-runner.ts. */
+import type { Clock } from '@mastline/shared/base/clock';
+import type { Database } from '../db/database';
+import type { Sessions } from '../identity/sessions';
+import { ensurePartitions, orderClosedWeeks } from '../ledger/partitions';
+import { applyRetention, type Retention } from '../ledger/retention';
+import type { Job } from './job-runner';
+
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+/** Runs are remembered so long. */
+const REMEMBER_RUNS_MS = 30 * DAY_MS;
+
+export function schedule(options: {
+  db: Database;
+  sessions: Pick<Sessions, 'deleteExpired'>;
+  retention: Retention;
+  clock: Clock;
+}): Job[] {
+  const { db, sessions, retention, clock } = options;
+  const some = (names: readonly string[]) => (names.length === 0 ? 'nothing to do' : names.join(', '));
+  return [
+    {
+      name: 'partitions',
+      everyMs: HOUR_MS,
+      run: async () => some(await ensurePartitions(db, clock.now())),
+    },
+    {
+      name: 'sessions',
+      everyMs: HOUR_MS,
+      run: async () => {
+        await sessions.deleteExpired();
+        return 'expired sessions deleted';
+      },
+    },
+    {
+      name: 'order-rollups',
+      everyMs: DAY_MS,
+      run: async () => some(await orderClosedWeeks(db, clock.now())),
+    },
+    {
+      name: 'retention',
+      everyMs: DAY_MS,
+      run: async () => some(await applyRetention(db, retention, clock.now())),
+    },
+    {
+      name: 'forget-runs',
+      everyMs: DAY_MS,
+      run: async () => {
+        const { rowCount } = await db.pool.query('DELETE FROM job_runs WHERE due_at < $1', [
+          new Date(clock.now() - REMEMBER_RUNS_MS),
+        ]);
+        return `${rowCount} runs forgotten`;
+      },
+    },
+  ];
+}

@@ -1,0 +1,20 @@
+/** Joins every domain's api.ts; the only file that imports them. */
+import { credentialsRouter, endpointsRouter, nodesRouter } from './fleet/api';
+import { viewerRouter } from './identity/api';
+import { overviewRouter } from './insight/api';
+import { usageRouter } from './ledger/api';
+import { createCallerFactory, router } from './rpc/procedures';
+
+export const appRouter = router({
+  viewer: viewerRouter,
+  overview: overviewRouter,
+  endpoints: endpointsRouter,
+  credentials: credentialsRouter,
+  usage: usageRouter,
+  nodes: nodesRouter,
+});
+export type AppRouter = typeof appRouter;
+
+export const createCaller = createCallerFactory(appRouter);
+/** Procedures as plain async functions, for one viewer. */
+export type Caller = ReturnType<typeof createCaller>;

@@ -1,0 +1,29 @@
+/** What a procedure stands on: the viewer (already resolved) and the services of this process. */
+import type { Clock } from '@mastline/shared/base/clock';
+import type { Database } from '../db/database';
+import type { Presence } from '../fleet/presence';
+import type { SeenNotes } from '../fleet/seen-notes';
+import type { Viewer } from '../identity/viewer';
+import type { BatchWriter } from '../ledger/batch-writer';
+import type { Log } from '../log';
+import type { SecretStore } from '../secrets/secret-store';
+
+export interface Services {
+  db: Database;
+  secrets: SecretStore;
+  /** Which nodes are connected, and their figures of the moment. */
+  presence: Presence;
+  /** The way of usage into the ledger: groups the batches of all sessions. */
+  usage: BatchWriter;
+  seen: SeenNotes;
+  clock: Clock;
+  log: Log;
+}
+
+export interface RpcContext {
+  services: Services;
+  viewer: Viewer | null;
+  /** The session's stored id, for switching organization; null without a session. */
+  sessionId: string | null;
+  requestId: string;
+}

@@ -1,0 +1,34 @@
+/**
+ * Everything a node should be, as one value with a revision. The cloud signs the exact bytes of its JSON text; the
+ * agent verifies those bytes, keeps them on disk as they came, and reports the hash it runs. Unknown fields survive.
+ */
+import { z } from 'zod';
+import { Credential, Endpoint } from './endpoint';
+
+export const DesiredState = z.looseObject({
+  format: z.literal(1),
+  nodeId: z.string().min(1).max(64),
+  /** Grows by one with each change; an agent refuses one that is lower than what it runs. */
+  revision: z.int().min(1),
+  /** UTC epoch milliseconds. */
+  issuedAt: z.int().min(0),
+  /** How long a node may serve without hearing from the cloud, in seconds (default 72 h). */
+  leaseSeconds: z.int().min(60),
+  endpoints: z.array(Endpoint).max(4096),
+  credentials: z.array(Credential).max(65_536),
+});
+export type DesiredState = z.infer<typeof DesiredState>;
+
+/** A desired state as it travels and as it lies on disk. `payload` is the exact text that was signed. */
+export const SignedState = z.looseObject({
+  revision: z.int().min(1),
+  /** SHA-256 of the payload's UTF-8 bytes, hex. */
+  hash: z.string().regex(/^[0-9a-f]{64}$/),
+  keyId: z.string().min(1).max(64),
+  /** Ed25519 over the payload's UTF-8 bytes, base64. */
+  signature: z.base64().max(128),
+  payload: z.string().max(3_000_000),
+});
+export type SignedState = z.infer<typeof SignedState>;
+
+export const DEFAULT_LEASE_SECONDS = 72 * 3600;

@@ -1,0 +1,71 @@
+/**
+ * Which addresses belong to the public Internet, and whether an address lies in a range. Pure; used after names are
+ * resolved, since a name says nothing about where it leads. The classification is ipaddr.js's (IANA's special-purpose
+ * registries); what is not plain unicast there is not public here.
+ */
+import ipaddr from 'ipaddr.js';
+
+/** `CIDR` or `CIDR:port`, IPv6 in brackets where a port follows. */
+export interface AddressRange {
+  bytes: readonly number[];
+  prefix: number;
+  /** Null means every port. */
+  port: number | null;
+}
+
+/** Public by registry, but answered by the machine's own cloud: Azure's metadata and health service. */
+const METADATA = new Set(['168.63.129.16']);
+
+/** The address with an IPv4-mapped or NAT64 one unwrapped (`::ffff:10.0.0.1` and `64:ff9b::a00:1` are 10.0.0.1). */
+function unwrap(address: string): ipaddr.IPv4 | ipaddr.IPv6 {
+  const parsed = ipaddr.process(address);
+  if (parsed.kind() === 'ipv6' && parsed.range() === 'rfc6052')
+    return new ipaddr.IPv4(parsed.toByteArray().slice(12));
+  return parsed;
+}
+
+/** False for private, loopback, link-local, carrier-grade NAT, metadata, multicast, reserved and tunnel addresses. */
+export function isPublicAddress(address: string): boolean {
+  if (!ipaddr.isValid(address) || address.includes('%')) return false;
+  const parsed = unwrap(address);
+  // IPv6 outside 2000::/3 is not given out at all, so "unicast" alone would let unassigned space through.
+  if (parsed.kind() === 'ipv6' && ((parsed.toByteArray()[0] ?? 0) & 0xe0) !== 0x20) return false;
+  return parsed.range() === 'unicast' && !METADATA.has(parsed.toString());
+}
+
+/** 127.0.0.0/8, ::1, and the same mapped into IPv6. */
+export function isLoopbackAddress(address: string): boolean {
+  return ipaddr.isValid(address) && unwrap(address).range() === 'loopback';
+}
+
+/** Parses `10.0.0.0/8`, `127.0.0.1`, `127.0.0.1/32:8000`, `[fd00::/8]:443`, `fd00::/8`; null when it is none. */
+export function parseAddressRange(text: string): AddressRange | null {
+  const match =
+    /^(?:\[([^\]]+)\](?::([0-9]{1,5}))?|([0-9.]+(?:\/[0-9]{1,2})?)(?::([0-9]{1,5}))?|([0-9A-Fa-f:.]+(?:\/[0-9]{1,3})?))$/.exec(
+      text,
+    );
+  if (!match) return null;
+  const range = match[1] ?? match[3] ?? match[5] ?? '';
+  const portText = match[2] ?? match[4];
+  const port = portText === undefined ? null : Number(portText);
+  if (port !== null && (port < 1 || port > 65_535)) return null;
+  const [address = '', prefixText] = range.split('/');
+  if (!ipaddr.IPv4.isValidFourPartDecimal(address) && !ipaddr.IPv6.isValid(address)) return null;
+  const bytes = ipaddr.parse(address).toByteArray();
+  const prefix = prefixText === undefined ? bytes.length * 8 : Number(prefixText);
+  if (!Number.isInteger(prefix) || prefix < 0 || prefix > bytes.length * 8) return null;
+  return { bytes, prefix, port };
+}
+
+/** Whether `address` and `port` lie in the range. Mapped addresses count as what they map to. */
+export function inRange(range: AddressRange, address: string, port: number): boolean {
+  if (!ipaddr.isValid(address) || (range.port !== null && range.port !== port)) return false;
+  const bytes = unwrap(address).toByteArray();
+  if (bytes.length !== range.bytes.length) return false;
+  for (let bit = 0; bit < range.prefix; bit += 8) {
+    const at = bit >> 3;
+    const mask = range.prefix - bit >= 8 ? 0xff : (0xff00 >> (range.prefix - bit)) & 0xff;
+    if (((bytes[at] ?? 0) & mask) !== ((range.bytes[at] ?? 0) & mask)) return false;
+  }
+  return true;
+}

@@ -1,0 +1,47 @@
+/** Every message the cloud sends, as a schema. Order of a session: `welcome` answers `hello`, then anything. */
+import { z } from 'zod';
+import { SignedState } from '../domain/desired-state';
+import { Count } from '../domain/usage';
+import { MAX_KINDS } from './limits';
+
+export const downlink = {
+  welcome: z.looseObject({
+    /** The cloud's clock, epoch milliseconds: nodes correct theirs by it. */
+    now: z.int(),
+    /** Highest sequence of the announced epoch that is in the ledger; 0 for none. */
+    mark: Count,
+    /** How often to send live reports; 0 for never (metered link, nobody looks). */
+    liveReportMs: z.int().min(0),
+    /**
+     * How long the cloud bears silence in this session: `silenceLimitOf` of the hello's interval, where it grants it.
+     * Missing: SILENCE_LIMIT_MS, and the agent pings accordingly whatever it wished.
+     */
+    silenceLimitMs: z.int().min(1_000).optional(),
+    /** Kinds beyond those of the first protocol that the cloud takes; an agent keeps the others to itself. */
+    takes: z.array(z.string().max(64)).max(MAX_KINDS).optional(),
+  }),
+
+  /** Everything up to `mark` of `epoch` is in the ledger: forget it. */
+  'usage-ack': z.looseObject({ epoch: z.uuid(), mark: Count }),
+
+  /** A gap: send again from `expected`. Nothing of the batch was stored. */
+  'usage-refused': z.looseObject({
+    epoch: z.uuid(),
+    expected: z.int().min(1),
+    code: z.string().max(64),
+    message: z.string().max(500),
+  }),
+
+  'desired-state': SignedState,
+
+  pong: z.looseObject({ at: z.int(), now: z.int() }),
+
+  /** The cloud will stop: come back after `afterMs` (spread by the cloud), to whichever process answers. */
+  'move-away': z.looseObject({ afterMs: z.int().min(0).max(600_000) }),
+} as const;
+
+export type DownlinkKind = keyof typeof downlink;
+export type DownlinkBody<K extends DownlinkKind> = z.infer<(typeof downlink)[K]>;
+export type Downlink = {
+  [K in DownlinkKind]: { kind: K; body: DownlinkBody<K> };
+}[DownlinkKind];

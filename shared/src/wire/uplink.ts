@@ -1,0 +1,76 @@
+/** Every message an agent sends, as a schema. Order of a session: `hello` first, then anything. */
+import { z } from 'zod';
+import { SlotFigures, SlotReport } from '../domain/modem';
+import { Count, UsageRecord } from '../domain/usage';
+import { MAX_BATCH_RECORDS, MAX_KINDS, MAX_PING_INTERVAL_MS, MAX_SLOTS } from './limits';
+
+/** What the agent runs: the revision and hash it applied last; zero and null before the first. */
+const Running = z.looseObject({
+  revision: z.int().min(0),
+  hash: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/)
+    .nullable(),
+});
+
+export const uplink = {
+  hello: z.looseObject({
+    agentVersion: z.string().max(40),
+    /** Changes with each boot of the machine: durations within one can be compared. */
+    bootId: z.string().max(64),
+    /** The node's clock, epoch milliseconds. */
+    now: z.int(),
+    /** The spool's epoch (a UUID; new only when the spool file was lost) and the last sequence given out in it. */
+    epoch: z.uuid(),
+    lastSequence: Count,
+    running: Running,
+    /** True when the link costs SIM data: no live reports, and nothing that can wait. Missing means false. */
+    metered: z.boolean().optional(),
+    /** How seldom it would like to ping; it does so only when the welcome grants it. Missing: PING_INTERVAL_MS. */
+    pingIntervalMs: z.int().min(1_000).max(MAX_PING_INTERVAL_MS).optional(),
+    /** Kinds beyond those of the first protocol that it acts on; others need not be sent. */
+    takes: z.array(z.string().max(64)).max(MAX_KINDS).optional(),
+  }),
+
+  /** Sealed usage records: consecutive sequences of one epoch. The same batch may come twice. */
+  'usage-batch': z.looseObject({
+    epoch: z.uuid(),
+    records: z.array(UsageRecord).min(1).max(MAX_BATCH_RECORDS),
+  }),
+
+  /** After applying, or failing to apply, a desired state. `running` says what serves now. */
+  'state-report': z.looseObject({
+    revision: z.int().min(1),
+    outcome: z.enum(['applied', 'refused', 'failed']),
+    /** Stable code and sentence when not applied, or when part of it could not be served. */
+    problems: z
+      .array(
+        z.looseObject({
+          code: z.string().max(64),
+          message: z.string().max(500),
+        }),
+      )
+      .max(64),
+    running: Running,
+  }),
+
+  /** All slots of the node, on change and now and then. */
+  'modem-report': z.looseObject({
+    at: z.int(),
+    slots: z.array(SlotReport).max(MAX_SLOTS),
+  }),
+
+  /** Figures of the moment for people who look; never the base of a bill. */
+  'live-report': z.looseObject({
+    at: z.int(),
+    slots: z.array(SlotFigures).max(MAX_SLOTS),
+  }),
+
+  ping: z.looseObject({ at: z.int() }),
+} as const;
+
+export type UplinkKind = keyof typeof uplink;
+export type UplinkBody<K extends UplinkKind> = z.infer<(typeof uplink)[K]>;
+export type Uplink = {
+  [K in UplinkKind]: { kind: K; body: UplinkBody<K> };
+}[UplinkKind];

@@ -1,0 +1,194 @@
+/** An agent's control plane against the fake cloud, over real sockets and a real spool. */
+import { join } from 'node:path';
+import type { CloudRoute } from '@mastline/agent/control-plane/cloud-route';
+import { cloudTime } from '@mastline/agent/control-plane/cloud-time';
+import { type ControlPlane, controlPlane } from '@mastline/agent/control-plane/control-plane';
+import type { ApplyState } from '@mastline/agent/control-plane/desired-state';
+import { enrol } from '@mastline/agent/control-plane/enrolment';
+import { createLog, type Log, type LogFields } from '@mastline/agent/observe/log';
+import type { ListenerOutcome } from '@mastline/agent/ports';
+import { type StateStore, stateStore } from '@mastline/agent/spool/state-store';
+import { type NodeSpool, openUsageSpool } from '@mastline/agent/spool/usage-spool';
+import { type Clock, systemClock } from '@mastline/shared/base/clock';
+import type { DesiredState } from '@mastline/shared/domain/desired-state';
+import type { SlotFigures, SlotReport } from '@mastline/shared/domain/modem';
+import { FakeCloud } from '../../simulators/fake-cloud';
+import { agentBuilt } from '../../support/build-agent';
+import { tempDir } from '../../support/temp';
+
+export const CLAIM = 'CLAIM-CODE-1';
+
+export interface RigOptions {
+  clock?: Clock;
+  /** An https:// cloud. */
+  tls?: { key: string; cert: string };
+  route?: CloudRoute;
+  metered?: boolean;
+}
+
+export class AgentRig {
+  readonly cloud: FakeCloud;
+  readonly lines: LogFields[] = [];
+  readonly log: Log = createLog({
+    level: 'debug',
+    write: line => {
+      this.lines.push(JSON.parse(line));
+      this.#look();
+    },
+  });
+  /** What the data plane was told to serve, in order; null for nothing. */
+  readonly applied: (DesiredState | null)[] = [];
+  /** Thrown when this revision is applied. */
+  applyFault: { revision: number; error: Error } | undefined;
+  outcomes: ListenerOutcome[] = [];
+  /** Applying waits for this. */
+  applyGate: Promise<void> = Promise.resolve();
+  applying = false;
+  slots: SlotReport[] = [];
+  figures: SlotFigures[] = [];
+  changed: () => void = () => {};
+  spool!: NodeSpool;
+  store!: StateStore;
+  plane!: ControlPlane;
+  nodeId = '';
+  readonly clock: Clock;
+  #folder!: Awaited<ReturnType<typeof tempDir>>;
+  #watchers: { holds: () => boolean; resolve: () => void }[] = [];
+
+  readonly #options: RigOptions;
+
+  constructor(options: RigOptions = {}) {
+    this.#options = options;
+    this.cloud = new FakeCloud(options.tls);
+    this.clock = options.clock ?? systemClock;
+  }
+
+  /** Where the agent thinks the cloud is; set before `start` to put something in between. */
+  cloudUrl: string | undefined;
+
+  async start(): Promise<void> {
+    await agentBuilt();
+    this.#folder = await tempDir('control');
+    await this.cloud.listen();
+    this.cloud.claims.set(CLAIM, 'open');
+    this.store = stateStore(this.#folder.path, this.log);
+    await this.boot();
+  }
+
+  /** What the agent does at each start of its process. */
+  async boot(): Promise<void> {
+    const { identity } = await enrol({
+      cloudUrl: this.cloudUrl ?? this.cloud.url,
+      ...(this.#options.route ? { route: this.#options.route } : {}),
+      claimCode: CLAIM,
+      agentVersion: '0.1.0',
+      hostname: 'box',
+      acceptedBy: 'Ada',
+      store: this.store,
+      log: this.log,
+    });
+    this.nodeId = identity.nodeId;
+    const time = cloudTime(this.clock);
+    this.spool = await openUsageSpool({
+      path: join(this.#folder.path, 'spool.db'),
+      now: time.now,
+      awaitsCorrection: true,
+      log: this.log,
+      onFault: fault => this.log.error('spool fault', { error: fault }),
+    });
+    const apply: ApplyState = async state => {
+      if (state && state.revision === this.applyFault?.revision) throw this.applyFault.error;
+      this.applying = true;
+      this.#look();
+      await this.applyGate;
+      this.applying = false;
+      this.applied.push(state);
+      this.#look();
+      return state ? this.outcomes : [];
+    };
+    this.plane = controlPlane({
+      agentVersion: '0.1.0',
+      identity,
+      deviceKey: await this.store.deviceKey(),
+      store: this.store,
+      spool: this.spool,
+      apply,
+      modems: {
+        slots: () => this.slots,
+        onChange: listener => {
+          this.changed = listener;
+        },
+      },
+      figures: async () => this.figures,
+      time,
+      log: this.log,
+      clock: this.clock,
+      boot: { id: 'boot-1', uptimeMs: () => this.clock.monotonicMs() },
+      random: () => 0,
+      ...(this.#options.route ? { route: this.#options.route } : {}),
+      metered: this.#options.metered ?? false,
+    });
+    await this.plane.start();
+  }
+
+  /** Resolves when `holds`, looked at after each log line and each apply. */
+  until(holds: () => boolean): Promise<void> {
+    return new Promise(resolve => {
+      this.#watchers.push({ holds, resolve });
+      this.#look();
+    });
+  }
+
+  /** Resolves when a line with this message has been logged (since `from` lines). */
+  said(message: string, from = 0): Promise<void> {
+    return this.until(() => this.lines.slice(from).some(line => line.msg === message));
+  }
+
+  up(): Promise<void> {
+    return this.until(() => this.plane.status().link.phase === 'up');
+  }
+
+  state(revision: number, changes: Partial<DesiredState> = {}): DesiredState {
+    return {
+      format: 1,
+      nodeId: this.nodeId,
+      revision,
+      issuedAt: 0,
+      leaseSeconds: 3600,
+      endpoints: [],
+      credentials: [],
+      ...changes,
+    };
+  }
+
+  async shutDown(): Promise<void> {
+    await this.plane.close(500);
+    await this.spool.close();
+  }
+
+  async stop(): Promise<void> {
+    await this.shutDown();
+    await this.cloud.stop();
+    await this.#folder.remove();
+  }
+
+  #look(): void {
+    const holding = this.#watchers.filter(({ holds }) => holds());
+    this.#watchers = this.#watchers.filter(watcher => !holding.includes(watcher));
+    for (const { resolve } of holding) resolve();
+  }
+}
+
+/** Runs `body` with a started rig and cleans up. */
+export async function withAgent(
+  body: (rig: AgentRig) => Promise<void>,
+  options: RigOptions = {},
+): Promise<void> {
+  const rig = new AgentRig(options);
+  await rig.start();
+  try {
+    await body(rig);
+  } finally {
+    await rig.stop();
+  }
+}

@@ -1,0 +1,161 @@
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { HoldMemory } from '@mastline/agent/data-plane/hold-memory';
+import { rawTcp } from '@mastline/agent/data-plane/tcp-handle';
+import { connectTcp, TcpSocket } from '@mastline/agent/data-plane/tcp-socket';
+import * as assert from 'uvu/assert';
+import { suite } from '../../support/suite';
+import { openTunnel } from './clients';
+import { freePort, memorySink, startOrigin, startRig } from './rig';
+
+const test = suite('connections on bare handles');
+const plain = process.env.MASTLINE_PLAIN_SOCKETS === '1';
+
+const memory = Buffer.alloc(64 * 1024);
+const connectTo = (port: number, take?: (bytes: Buffer) => boolean) =>
+  new Promise<TcpSocket | string>(resolve => {
+    const reader = { memory: () => memory, ...(take ? { take } : {}) };
+    connectTcp({ address: '127.0.0.1', port, localAddress: '127.0.0.9' }, reader, resolve);
+  });
+
+if (!plain) {
+  test('this Node has them: without, every figure of the data plane is another one', () => {
+    assert.ok(rawTcp);
+  });
+
+  test('a refused connection is told by the code of the system', async () => {
+    assert.is(await connectTo(await freePort()), 'ECONNREFUSED');
+  });
+
+  test('ends in both directions close it without an error, from the address it was bound to', async () => {
+    let from: string | undefined;
+    const origin = await startOrigin(socket => {
+      from = socket.remoteAddress;
+      socket.on('end', () => socket.end('bye'));
+      socket.resume();
+    });
+    const socket = await connectTo(origin.port);
+    if (!(socket instanceof TcpSocket)) throw new Error(socket);
+    let heard = '';
+    socket.on('data', (bytes: Buffer) => {
+      heard += bytes.toString();
+    });
+    const closed = new Promise<boolean>(resolve => socket.once('close', resolve));
+    socket.resume();
+    socket.end();
+    assert.is(await closed, false);
+    assert.is(heard, 'bye');
+    assert.is(from, '127.0.0.9');
+    assert.ok(socket.readableEnded && socket.destroyed);
+    await origin.close();
+  });
+
+  test('a reset by the peer closes it with an error; a write after that calls back with one', async () => {
+    const origin = await startOrigin(socket => {
+      socket.once('data', () => socket.resetAndDestroy());
+    });
+    const socket = await connectTo(origin.port);
+    if (!(socket instanceof TcpSocket)) throw new Error(socket);
+    const closed = new Promise<boolean>(resolve => socket.once('close', resolve));
+    socket.resume();
+    await new Promise(resolve => socket.write(Buffer.from('x'), resolve));
+    assert.is(await closed, true);
+    const error = await new Promise<unknown>(resolve => socket.write(Buffer.from('x'), resolve));
+    assert.instance(error, Error);
+    await origin.close();
+  });
+
+  test('a reader that says stop gets no more until resume', async () => {
+    const origin = await startOrigin(socket => void socket.write(Buffer.alloc(1024 * 1024)));
+    let reads = 0;
+    let got = 0;
+    const socket = await connectTo(origin.port, bytes => {
+      reads += 1;
+      got += bytes.length;
+      return false;
+    });
+    if (!(socket instanceof TcpSocket)) throw new Error(socket);
+    socket.resume();
+    while (got < 1024 * 1024) {
+      const before = reads;
+      while (reads === before) await new Promise(setImmediate);
+      for (let turn = 0; turn < 5; turn += 1) await new Promise(setImmediate);
+      assert.is(reads, before + 1);
+      socket.resume();
+    }
+    assert.ok(got === 1024 * 1024);
+    socket.destroy();
+    await origin.close();
+  });
+}
+
+test('bytes stay as they were when many flows stall and share what they are held in', async () => {
+  const pattern = (at: number) => createHash('sha512').update(String(at)).digest();
+  const length = 3 * 1024 * 1024;
+  const origin = await startOrigin(socket => {
+    socket.once('data', (first: Buffer) => {
+      const seed = pattern(first[0] ?? 0);
+      socket.end(Buffer.alloc(length, seed));
+    });
+    socket.on('error', () => undefined);
+  });
+  const sink = memorySink();
+  const rig = await startRig({ sink, limits: { windowBytes: 128 * 1024, commitBytes: 32 * 1024 } });
+  await Promise.all(
+    Array.from({ length: 8 }, async (_, at) => {
+      const socket = await openTunnel(rig.port, origin.port);
+      const hash = createHash('sha256');
+      let got = 0;
+      socket.on('data', (bytes: Buffer) => {
+        hash.update(bytes);
+        got += bytes.length;
+        socket.pause();
+        setImmediate(() => socket.resume());
+      });
+      const ended = new Promise(resolve => socket.once('end', resolve));
+      socket.write(Buffer.from([at]));
+      socket.resume();
+      await ended;
+      assert.is(got, length);
+      assert.is(
+        hash.digest('hex'),
+        createHash('sha256')
+          .update(Buffer.alloc(length, pattern(at)))
+          .digest('hex'),
+      );
+      socket.end();
+    }),
+  );
+  await rig.close();
+  assert.is(sink.total().down, 8 * length);
+  await origin.close();
+});
+
+test('memory of held bytes is used again, and what lies idle is bounded', () => {
+  const pool = new HoldMemory();
+  const first = pool.take(5_000);
+  assert.is(first.length, 8_192);
+  pool.giveBack(first);
+  assert.is(pool.take(8_000), first);
+  const many = Array.from({ length: 100 }, () => pool.take(256 * 1024));
+  for (const one of many) pool.giveBack(one);
+  assert.is(pool.idleBytes, 4 * 1024 * 1024);
+  assert.is(new Set(Array.from({ length: 16 }, () => pool.take(200_000))).size, 16);
+});
+
+if (!plain)
+  test(
+    'plain sockets serve the same where there are none',
+    async () => {
+      const env = { ...process.env, MASTLINE_PLAIN_SOCKETS: '1' };
+      for (const name of ['tcp-socket', 'relay', 'metering', 'http']) {
+        const file = join(import.meta.dirname, `${name}.test.ts`);
+        await promisify(execFile)(process.execPath, ['--import', 'tsx', file], { env, timeout: 60_000 });
+      }
+    },
+    { deadlineMs: 120_000 },
+  );
+
+test.run();

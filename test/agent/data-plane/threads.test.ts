@@ -1,0 +1,275 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { threadCount } from '@mastline/agent/data-plane/thread-count';
+import * as assert from 'uvu/assert';
+import { agentBuilt } from '../../support/build-agent';
+import { suite } from '../../support/suite';
+import { tempDir } from '../../support/temp';
+import { ALICE, openTunnel, pipelinedSocks5, tcp } from './clients';
+import { endpoint, freePort, memorySink, planFor, readAll, readExactly, startOrigin, startRig } from './rig';
+
+const test = suite('threads of the data plane');
+test.before(agentBuilt);
+
+/** Connections that each thread has taken since the start. */
+const acceptedOf = async (rig: Awaited<ReturnType<typeof startRig>>) =>
+  (await rig.plane.metrics()).map(lane => lane.accepted);
+
+/** One connection that sends a byte through and gets it back. */
+async function echoOnce(port: number, originPort: number): Promise<void> {
+  const socket = await openTunnel(port, originPort);
+  socket.write('x');
+  assert.is((await readExactly(socket, 1)).toString(), 'x');
+  socket.end();
+  await readAll(socket);
+}
+
+/** Connects and is closed before it could say anything. */
+async function turnedAway(port: number): Promise<void> {
+  const socket = connect({ port, host: '127.0.0.1' });
+  // A reset may come before "connect" is told of.
+  socket.on('error', () => undefined);
+  await new Promise(resolve => socket.once('close', resolve));
+}
+
+/** Sockets of this process that listen on `port`, by inode: /proc is what the kernel thinks. */
+function listeningDescriptors(port: number): number {
+  const hex = port.toString(16).toUpperCase().padStart(4, '0');
+  const inodes = readFileSync('/proc/self/net/tcp', 'utf8')
+    .split('\n')
+    .map(line => line.trim().split(/\s+/))
+    .filter(fields => fields[1]?.endsWith(`:${hex}`) && fields[3] === '0A')
+    .map(fields => fields[9]);
+  return readdirSync('/proc/self/fd').filter(fd => {
+    try {
+      return inodes.some(inode => readlinkSync(`/proc/self/fd/${fd}`) === `socket:[${inode}]`);
+    } catch {
+      return false;
+    }
+  }).length;
+}
+
+test(
+  'two threads share the connections of one port, each 40 to 60 %',
+  async () => {
+    // In a process of its own: this one is busy being all the clients, and would be a lane that is never free.
+    const dir = await tempDir('threads');
+    const origin = await startOrigin(socket => socket.pipe(socket));
+    const [port, metricsPort] = [await freePort(), await freePort()];
+    const file = join(dir.path, 'agent.json');
+    await writeFile(
+      file,
+      JSON.stringify({
+        listeners: [{ name: 'main', protocols: ['socks5'], port }],
+        credentials: [ALICE],
+        allowTargets: [`127.0.0.1:${origin.port}`],
+        metrics: { port: metricsPort },
+        threads: 2,
+      }),
+    );
+    const program = join(import.meta.dirname, '../../../agent/dist/main.js');
+    const agent = spawn(process.execPath, [program, 'run', '--config', file], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const exited = once(agent, 'exit');
+    await once(agent.stdout, 'data');
+    agent.stdout.resume();
+    const total = 1_000;
+    let left = total;
+    const client = async () => {
+      while (left > 0) {
+        left -= 1;
+        await echoOnce(port, origin.port);
+      }
+    };
+    await Promise.all(Array.from({ length: 20 }, client));
+    const page = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
+    const shares = [...page.matchAll(/^mastline_accepted_total\{thread="\d"\} (\d+)$/gm)].map(match =>
+      Number(match[1]),
+    );
+    assert.is(shares.length, 2);
+    assert.is(
+      shares.reduce((sum, one) => sum + one, 0),
+      total,
+    );
+    for (const one of shares) assert.ok(one >= total * 0.4 && one <= total * 0.6, `shares ${shares}`);
+    agent.kill('SIGTERM');
+    assert.equal(await exited, [0, null]);
+    await origin.close();
+    await dir.remove();
+  },
+  { deadlineMs: 60_000 },
+);
+
+test('every byte and flow of all threads is counted once', async () => {
+  const origin = await startOrigin(socket => socket.pipe(socket));
+  const sink = memorySink();
+  const rig = await startRig({ sink, threads: 3 });
+  await Promise.all(
+    Array.from({ length: 10 }, async () => {
+      for (let turn = 0; turn < 20; turn += 1) await echoOnce(rig.port, origin.port);
+    }),
+  );
+  assert.is(
+    (await acceptedOf(rig)).reduce((sum, one) => sum + one, 0),
+    200,
+  );
+  await rig.close();
+  assert.equal(sink.total(), { up: 200, down: 200, flows: 200 });
+  await origin.close();
+});
+
+test('a limit on connections is exact over all threads', async () => {
+  const origin = await startOrigin(socket => socket.pipe(socket));
+  const rig = await startRig({ threads: 3, limits: { connections: 10, openHandshakes: 8 } });
+  const held: Socket[] = [];
+  for (let at = 0; at < 10; at += 1) held.push(await openTunnel(rig.port, origin.port));
+  for (let at = 0; at < 20; at += 1) {
+    await turnedAway(rig.port);
+  }
+  const lanes = await rig.plane.metrics();
+  assert.is(
+    lanes.reduce((sum, lane) => sum + lane.connections, 0),
+    10,
+  );
+  assert.is(
+    lanes.reduce((sum, lane) => sum + (lane.refusals['too-many-flows'] ?? 0), 0),
+    20,
+  );
+  // A place that is given back may be taken in any thread.
+  held.pop()?.resetAndDestroy();
+  while ((await rig.plane.figures())[0]?.openFlows !== 9) await new Promise(setImmediate);
+  held.push(await openTunnel(rig.port, origin.port));
+  for (const socket of held) socket.destroy();
+  await rig.close();
+  await origin.close();
+});
+
+test('open handshakes are bounded over all threads, and each place comes back', async () => {
+  const rig = await startRig({ threads: 2, limits: { openHandshakes: 4 } });
+  const silent = await Promise.all(Array.from({ length: 4 }, () => tcp(rig.port)));
+  const open = async () => (await rig.plane.metrics()).reduce((sum, lane) => sum + lane.handshakes, 0);
+  while ((await open()) !== 4) await new Promise(setImmediate);
+  await turnedAway(rig.port);
+  for (const socket of silent) socket.resetAndDestroy();
+  while ((await open()) !== 0) await new Promise(setImmediate);
+  await rig.close();
+});
+
+test('the window of a slot is one for all threads: a stalled disk stops them all at the same sum', async () => {
+  const windowBytes = 64 * 1024;
+  const origin = await startOrigin(socket => {
+    socket.on('error', () => undefined);
+    socket.write(Buffer.alloc(256 * 1024));
+  });
+  const sink = memorySink();
+  let release = () => {};
+  const disk = new Promise<void>(resolve => {
+    release = resolve;
+  });
+  const commit = sink.commit.bind(sink);
+  sink.commit = async deltas => {
+    await disk;
+    return commit(deltas);
+  };
+  const rig = await startRig({ sink, threads: 2, limits: { windowBytes, commitBytes: windowBytes / 2 } });
+  const sockets = await Promise.all(Array.from({ length: 8 }, () => openTunnel(rig.port, origin.port)));
+  let got = 0;
+  let gotAll = () => {};
+  const all = new Promise<void>(resolve => {
+    gotAll = resolve;
+  });
+  for (const socket of sockets) {
+    socket.on('data', (chunk: Buffer) => {
+      got += chunk.length;
+      if (got === 8 * 256 * 1024) gotAll();
+    });
+    socket.resume();
+  }
+  const carried = async () =>
+    (await rig.plane.metrics()).flatMap(lane => lane.paths).reduce((sum, path) => sum + path.downBytes, 0);
+  while ((await carried()) < windowBytes) await new Promise(setImmediate);
+  for (let turn = 0; turn < 50; turn += 1) await new Promise(setImmediate);
+  assert.is(await carried(), windowBytes);
+  assert.ok((await rig.plane.metrics()).some(lane => lane.windowWaits > 0));
+  release();
+  await all;
+  for (const socket of sockets) socket.destroy();
+  await rig.close();
+  assert.is(sink.total().down, 8 * 256 * 1024);
+  await origin.close();
+});
+
+test('a port that changes hands within one plan does so in all threads; closing closes all its descriptors', async () => {
+  const origin = await startOrigin(socket => socket.pipe(socket));
+  const [one, two] = [await freePort(), await freePort()];
+  const rig = await startRig({
+    threads: 3,
+    plan: { endpoints: [endpoint(one, { id: 'e1' }), endpoint(two, { id: 'e2' })] },
+  });
+  assert.is(listeningDescriptors(one), 3);
+  const held = await openTunnel(one, origin.port);
+  const swapped = planFor(one, { endpoints: [endpoint(two, { id: 'e1' }), endpoint(one, { id: 'e2' })] });
+  for (const outcome of await rig.plane.apply(swapped)) assert.is(outcome.problem, null);
+  await Promise.all(Array.from({ length: 30 }, (_, at) => echoOnce(at % 2 ? one : two, origin.port)));
+  // Descriptors closed twice would hit somebody else's: this flow has lived through all of it.
+  held.write('still here');
+  assert.is((await readExactly(held, 10)).toString(), 'still here');
+  await rig.plane.apply(planFor(one, { endpoints: [endpoint(one, { id: 'e2' })] }));
+  assert.is(listeningDescriptors(two), 0);
+  assert.is(listeningDescriptors(one), 3);
+  held.destroy();
+  await rig.close();
+  assert.is(listeningDescriptors(one), 0);
+  await origin.close();
+});
+
+test('closing waits for running flows of all threads, and bills them', async () => {
+  const origin = await startOrigin(socket => socket.pipe(socket));
+  const sink = memorySink();
+  const rig = await startRig({ sink, threads: 2 });
+  const sockets = await Promise.all(Array.from({ length: 10 }, () => openTunnel(rig.port, origin.port)));
+  const closing = rig.plane.close(10_000);
+  await Promise.all(
+    sockets.map(async socket => {
+      socket.write('abc');
+      assert.is((await readExactly(socket, 3)).toString(), 'abc');
+      socket.end();
+      await readAll(socket);
+    }),
+  );
+  await closing;
+  assert.equal(sink.total(), { up: 30, down: 30, flows: 10 });
+  await origin.close();
+});
+
+test('pipelined clients are served by every thread', async () => {
+  const origin = await startOrigin(socket => socket.pipe(socket));
+  const rig = await startRig({ threads: 2 });
+  await Promise.all(
+    Array.from({ length: 40 }, async () => {
+      const socket = await tcp(rig.port);
+      socket.end(
+        Buffer.concat([pipelinedSocks5({ host: '127.0.0.1', port: origin.port }), Buffer.from('hello')]),
+      );
+      const answer = await readAll(socket);
+      assert.is(answer.subarray(-5).toString(), 'hello');
+    }),
+  );
+  await rig.close();
+  await origin.close();
+});
+
+test('"auto" is one thread on a small machine, and not more than eight on a large one', () => {
+  const gigabyte = 1024 ** 3;
+  assert.is(threadCount('auto', { parallelism: 4, memoryBytes: gigabyte / 2 }), 1);
+  assert.is(threadCount('auto', { parallelism: 4, memoryBytes: gigabyte }), 4);
+  assert.is(threadCount('auto', { parallelism: 64, memoryBytes: 64 * gigabyte }), 8);
+  assert.is(threadCount(3, { parallelism: 1, memoryBytes: gigabyte / 2 }), 3);
+});
+
+test.run();

@@ -1,0 +1,120 @@
+/** The slot's machine, its statistics and its desk: pure parts of a rotation. */
+
+import { FRESH, type Machine, type MachineEvent, shown, step } from '@mastline/agent/modem-plane/machine';
+import { HISTORY_KEPT, RotationDesk } from '@mastline/agent/modem-plane/rotation-desk';
+import { type Experience, RotationStatistics } from '@mastline/agent/modem-plane/rotation-statistics';
+import fc from 'fast-check';
+import * as assert from 'uvu/assert';
+import { fakeClock } from '../../../support/clock';
+import { suite } from '../../../support/suite';
+
+const test = suite('rotation, pure parts');
+
+const connected = { state: 'connected', reason: '', ready: true } as const;
+const walk = (...events: MachineEvent[]) =>
+  events.reduce<Machine>((machine, event) => step(machine, event).machine, FRESH);
+const asked = { kind: 'rotation-asked' } as const;
+
+test('only a connected modem may be rotated, and only once at a time', () => {
+  assert.is(step(FRESH, asked).actions[0]?.kind, 'refuse-rotation');
+  const down = walk({ kind: 'judged', verdict: { state: 'failed', reason: 'no SIM', ready: false } });
+  const refused = step(down, asked).actions[0];
+  assert.ok(refused?.kind === 'refuse-rotation' && /failed \(no SIM\)/.test(refused.reason));
+  const up = walk({ kind: 'judged', verdict: connected });
+  const begun = step(up, asked);
+  assert.equal(begun.actions, [{ kind: 'begin-rotation' }]);
+  const twice = step(begun.machine, asked).actions[0];
+  assert.ok(twice?.kind === 'refuse-rotation' && /under way/.test(twice.reason));
+});
+
+test('while it rotates no new flow may leave, whatever the modem says; afterwards its word counts', () => {
+  const rotating = walk(
+    { kind: 'judged', verdict: connected },
+    asked,
+    { kind: 'rotation-phase', phase: 'change', detail: 'data-switch' },
+    { kind: 'judged', verdict: connected },
+  );
+  assert.equal(shown(rotating), {
+    state: 'rotating',
+    reason: 'changes its address: data-switch',
+    ready: false,
+  });
+  const ended = step(rotating, { kind: 'rotation-ended' }).machine;
+  assert.equal(shown(ended), connected);
+  // A phase that is told late changes nothing.
+  assert.equal(step(ended, { kind: 'rotation-phase', phase: 'verify', detail: '' }).machine, ended);
+});
+
+test('readiness is never shown while rotating, in any order of events', () => {
+  const event = fc.constantFrom<MachineEvent>(
+    { kind: 'judged', verdict: connected },
+    { kind: 'judged', verdict: { state: 'failed', reason: 'x', ready: false } },
+    asked,
+    { kind: 'rotation-phase', phase: 'drain', detail: '' },
+    { kind: 'rotation-ended' },
+  );
+  void fc.assert(
+    fc.property(fc.array(event), events => {
+      const machine = walk(...events);
+      const { ready, state } = shown(machine);
+      assert.is(state === 'rotating', machine.activity.kind === 'rotating');
+      if (ready) assert.is(machine.verdict.ready && machine.activity.kind === 'watching', true);
+    }),
+  );
+});
+
+const LADDER = [
+  { method: 'data-switch', dwellSeconds: 4, expectSeconds: 12 },
+  { method: 'mode-toggle', dwellSeconds: 20, expectSeconds: 60 },
+  { method: 'reset', dwellSeconds: 0, expectSeconds: 90 },
+] as const;
+const experience = (over: Partial<Experience>): Experience => ({
+  ...{ modem: 'imei', carrier: '26201', method: 'data-switch', outcome: 'rotated', tookMs: 10_000 },
+  ...over,
+});
+const order = (statistics: RotationStatistics, modem = 'imei', carrier = '26201') =>
+  statistics.order(LADDER, modem, carrier).map(one => one.method);
+
+test('without experience the ladder is kept; a method that never works sinks, for that modem and carrier only', () => {
+  const statistics = new RotationStatistics();
+  assert.equal(order(statistics), ['data-switch', 'mode-toggle', 'reset']);
+  for (let i = 0; i < 9; i += 1) statistics.add(experience({ outcome: 'collision' }));
+  assert.equal(order(statistics), ['mode-toggle', 'data-switch', 'reset']);
+  assert.equal(order(statistics, 'other'), ['data-switch', 'mode-toggle', 'reset']);
+  assert.equal(order(statistics, 'imei', '99970'), ['data-switch', 'mode-toggle', 'reset']);
+  for (let i = 0; i < 50; i += 1) statistics.add(experience({}));
+  assert.equal(order(statistics), ['data-switch', 'mode-toggle', 'reset']);
+});
+
+test('keeps figures of the latest fifty', () => {
+  const statistics = new RotationStatistics();
+  for (let i = 1; i <= 60; i += 1) statistics.add(experience({ tookMs: i }));
+  statistics.add(experience({ outcome: 'collision' }));
+  const [figures] = statistics.figures();
+  assert.is(figures?.tries, 50);
+  assert.is(figures?.rotated, 49);
+  assert.is(figures?.collisionRate, 1 / 50);
+  assert.is(figures?.p50Ms, 36);
+  assert.is(figures?.p95Ms, 58);
+});
+
+test('has a cool-down, a cap within the hour and a bounded history', async () => {
+  const clock = fakeClock();
+  const desk = new RotationDesk(clock, { coolDownMs: 10_000, perHour: 3 });
+  const report = { slot: 1, askedFor: 'x', kind: 'unavailable', reason: '', retryAfterMs: null } as const;
+  for (let i = 0; i < 3; i += 1) {
+    assert.is(desk.obstacle(), null);
+    desk.begin();
+    desk.end(report);
+    assert.is(desk.obstacle()?.retryAfterMs, 10_000);
+    await clock.advance(10_000);
+  }
+  assert.match(desk.obstacle()?.reason ?? '', /3 rotations within the hour/);
+  assert.is(desk.obstacle()?.retryAfterMs, 3_600_000 - 30_000);
+  await clock.advance(3_600_000 - 30_000);
+  assert.is(desk.obstacle(), null);
+  for (let i = 0; i < HISTORY_KEPT + 5; i += 1) desk.end(report);
+  assert.is(desk.history().length, HISTORY_KEPT);
+});
+
+test.run();

@@ -1,0 +1,96 @@
+/** Rotation through the modem plane, on rootless virtual modems in real time: the dwell of four seconds is real. */
+import { createModemPlane, type RotatingModemPlane } from '@mastline/agent/modem-plane/modem-plane';
+import { quietLog } from '@mastline/agent/observe/log';
+import { systemClock } from '@mastline/shared/base/clock';
+import * as assert from 'uvu/assert';
+import { suite } from '../../../support/suite';
+import { tempDir } from '../../../support/temp';
+import { type RunningNetwork, startVirtualNetwork } from '../../../support/virtual-network';
+
+const test = suite('rotation by the modem plane');
+
+let dir: Awaited<ReturnType<typeof tempDir>>;
+let net: RunningNetwork;
+let plane: RotatingModemPlane;
+/** Every state that slot 1 and the readiness that slot 2 showed. */
+const seen: string[] = [];
+let siblingFell = false;
+
+test.before(async () => {
+  dir = await tempDir('rotate');
+  net = await startVirtualNetwork(dir.path, 'rootless');
+  plane = createModemPlane({
+    slots: net.ready.slots,
+    echoUrls: net.ready.echoUrls,
+    dataDir: dir.path,
+    clock: systemClock,
+    log: quietLog,
+    openFlows: async () => 0,
+    rotation: { limits: { coolDownMs: 60_000 } },
+  });
+  await plane.start();
+  plane.onChange(() => {
+    const [one, two] = plane.slots();
+    const [egress, sibling] = plane.egresses();
+    const now = `${one?.state} ${egress?.ready ? 'ready' : 'closed'}`;
+    if (seen.at(-1) !== now) seen.push(now);
+    if (two?.state !== 'connected' || !sibling?.ready) siblingFell = true;
+  });
+});
+
+test('gives slot 1 another address while slot 2 serves on', async () => {
+  const before = plane.slots()[0]?.exitAddress;
+  const rotation = plane.rotate(1, { reason: 'test' });
+  const second = await plane.rotate(1, { reason: 'impatient' });
+  assert.is(second.kind, 'unavailable');
+  assert.match(second.reason, /under way/);
+  const report = await rotation;
+  assert.ok(report.kind === 'rotated', report.reason);
+  assert.is(report.oldAddress, before ?? null);
+  assert.is.not(report.newAddress, before);
+  assert.is(report.method, 'data-switch');
+  assert.is(report.askedFor, 'test');
+  assert.is(plane.slots()[0]?.state, 'connected');
+  assert.is(plane.slots()[0]?.exitAddress, report.newAddress);
+  assert.equal(seen, ['rotating closed', 'connected ready']);
+  assert.is(siblingFell, false);
+});
+
+test('is refused during the cool-down, with the time to wait', async () => {
+  const report = await plane.rotate(1, { reason: 'again' });
+  assert.ok(report.kind === 'unavailable');
+  assert.match(report.reason, /try again in \d+ s/);
+  assert.ok((report.retryAfterMs ?? 0) > 0);
+});
+
+test('is refused for a slot that is not there or not connected', async () => {
+  assert.match((await plane.rotate(99, { reason: 'x' })).reason, /no slot 99/);
+  await net.knob(2, 'connection', { up: false });
+  await new Promise<void>(resolve => {
+    const check = () => {
+      if (plane.slots()[1]?.state !== 'connected') resolve();
+    };
+    plane.onChange(check);
+    check();
+  });
+  assert.match((await plane.rotate(2, { reason: 'x' })).reason, /registering/);
+});
+
+test('keeps the history and the figures', () => {
+  const { slots, figures } = plane.rotations();
+  assert.is(slots[0]?.history.length, 1);
+  assert.is(slots[1]?.history.length, 0);
+  assert.is(figures.length, 1);
+  assert.is(figures[0]?.rotated, 1);
+  assert.is(figures[0]?.carrier, '99970');
+});
+
+test('asks the sticks nothing they do not know, and ends cleanly', async () => {
+  assert.equal(await net.faults(), []);
+  await plane.close();
+  assert.is((await plane.rotate(1, { reason: 'x' })).reason, 'the agent is stopping');
+  assert.is(await net.stop(), 0);
+  await dir.remove();
+});
+
+test.run();

@@ -1,0 +1,214 @@
+/** What a slot's network is made of, and that every bit of it is written down before it is made. No rights needed. */
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createModemPlane } from '@mastline/agent/modem-plane/modem-plane';
+import { JOURNAL_NAME, type NetworkItem, NetworkJournal } from '@mastline/agent/modem-plane/network-journal';
+import { isPresent, type NetworkSurvey } from '@mastline/agent/modem-plane/network-survey';
+import type { InterfaceSlot } from '@mastline/agent/modem-plane/slot-config';
+import { planSlot, setUpSlot } from '@mastline/agent/modem-plane/slot-network';
+import { quietLog } from '@mastline/agent/observe/log';
+import { systemClock } from '@mastline/shared/base/clock';
+import { CodedError, codeOf } from '@mastline/shared/base/coded-error';
+import * as assert from 'uvu/assert';
+import { suite } from '../../support/suite';
+import { tempDir } from '../../support/temp';
+
+const test = suite('slot network');
+
+const slot: InterfaceSlot = {
+  slot: 1,
+  usbPath: '1-1.2',
+  interface: 'wwx1',
+  gateway: '192.168.8.1',
+  api: { kind: 'hilink', url: 'http://192.168.8.1' },
+  virtual: false,
+};
+const empty = (): NetworkSurvey => ({
+  links: new Map([['wwx1', { up: false }]]),
+  addresses: [],
+  rules: [],
+  routes: [],
+});
+
+test('takes the first address and table, and ends the table in unreachable', () => {
+  const { sourceAddress, items } = planSlot(slot, empty());
+  assert.is(sourceAddress, '192.168.8.101');
+  assert.equal(
+    items.map(item => item.kind),
+    ['link-up', 'route', 'rule', 'address', 'route', 'route'],
+  );
+  assert.equal(items[1], {
+    kind: 'route',
+    table: 1001,
+    words: ['unreachable', 'default', 'metric', '4278198272'],
+  });
+  assert.equal(items[2], { kind: 'rule', from: '192.168.8.101', table: 1001, priority: 1001 });
+});
+
+test('keeps out of the way of addresses, rules and tables of others', () => {
+  const survey = empty();
+  survey.addresses.push({ interface: 'wwx0', address: '192.168.8.101', prefix: 24 });
+  survey.rules.push({ priority: 1002, from: '192.168.8.102', table: 1001 });
+  survey.routes.push({ dst: 'default', dev: 'wwx9', gateway: '', table: 1003, metric: 0 });
+  const { sourceAddress, items } = planSlot(slot, survey);
+  assert.is(sourceAddress, '192.168.8.103');
+  assert.equal(items[2], { kind: 'rule', from: '192.168.8.103', table: 1004, priority: 1004 });
+});
+
+test('says when the subnet is full', () => {
+  const survey = empty();
+  for (let host = 101; host <= 199; host += 1)
+    survey.addresses.push({ interface: 'x', address: `192.168.8.${host}`, prefix: 24 });
+  assert.throws(
+    () => planSlot(slot, survey),
+    (error: unknown) => codeOf(error) === 'network/no-address',
+  );
+});
+
+/** An `ip` that remembers what was asked of it; `refuse` says how a command fails. */
+function recordingIp(refuse: (words: string) => string | undefined = () => undefined, journalPath = '') {
+  const commands: string[] = [];
+  const journals: string[] = [];
+  const run = async (args: readonly string[]) => {
+    const words = args.join(' ');
+    if (/ show/.test(words)) return words.includes('link') ? '[{"ifname":"wwx1","flags":[]}]' : '[]';
+    const code = refuse(words);
+    if (code) throw new CodedError(code, words);
+    if (journalPath !== '') journals.push(existsSync(journalPath) ? readFileSync(journalPath, 'utf8') : '');
+    commands.push(words);
+    return '';
+  };
+  return { run, commands, journals };
+}
+
+test('is in the journal before it is made, and gone from both afterwards', async () => {
+  const dir = await tempDir('journal');
+  try {
+    const path = join(dir.path, JOURNAL_NAME);
+    const ip = recordingIp(undefined, path);
+    const journal = new NetworkJournal({ dataDir: dir.path, runIp: ip.run });
+    const { items } = await setUpSlot(slot, { runIp: ip.run, journal, clock: systemClock });
+    assert.is(ip.commands.length, items.length);
+    for (const text of ip.journals) assert.equal(JSON.parse(text).items, items);
+    ip.commands.length = 0;
+    await journal.removeAll();
+    assert.is(ip.commands.length, items.length);
+    assert.match(ip.commands[0] ?? '', /route del default/);
+    assert.not(existsSync(path));
+  } finally {
+    await dir.remove();
+  }
+});
+
+test('a set-up that fails half-way leaves nothing, neither made nor written', async () => {
+  const dir = await tempDir('journal');
+  try {
+    const ip = recordingIp(words => (/address add/.test(words) ? 'network/ip-failed' : undefined));
+    const journal = new NetworkJournal({ dataDir: dir.path, runIp: ip.run });
+    await setUpSlot(slot, { runIp: ip.run, journal, clock: systemClock }).then(
+      () => assert.unreachable(),
+      error => assert.is(codeOf(error), 'network/ip-failed'),
+    );
+    assert.ok(ip.commands.some(words => /rule del from 192.168.8.101/.test(words)));
+    assert.not(existsSync(join(dir.path, JOURNAL_NAME)));
+  } finally {
+    await dir.remove();
+  }
+});
+
+test('the next start takes down what a crash left, and keeps in mind what it could not', async () => {
+  const dir = await tempDir('journal');
+  try {
+    const first = recordingIp();
+    await setUpSlot(slot, {
+      runIp: first.run,
+      journal: new NetworkJournal({ dataDir: dir.path, runIp: first.run }),
+      clock: systemClock,
+    });
+    let stuck = true;
+    const second = recordingIp(words =>
+      /rule del/.test(words) && stuck
+        ? 'network/not-permitted'
+        : /address del/.test(words)
+          ? 'network/gone'
+          : undefined,
+    );
+    const journal = new NetworkJournal({ dataDir: dir.path, runIp: second.run });
+    await journal.recover().then(
+      () => assert.unreachable(),
+      error => assert.is(codeOf(error), 'network/not-permitted'),
+    );
+    const left = JSON.parse(readFileSync(join(dir.path, JOURNAL_NAME), 'utf8')).items as NetworkItem[];
+    assert.equal(
+      left.map(item => item.kind),
+      ['rule'],
+    );
+    stuck = false;
+    assert.is(await new NetworkJournal({ dataDir: dir.path, runIp: second.run }).recover(), 1);
+    assert.not(existsSync(join(dir.path, JOURNAL_NAME)));
+  } finally {
+    await dir.remove();
+  }
+});
+
+test('a journal of another boot is forgotten, not acted on; a damaged one is named', async () => {
+  const dir = await tempDir('journal');
+  try {
+    const path = join(dir.path, JOURNAL_NAME);
+    const ip = recordingIp();
+    const journal = new NetworkJournal({ dataDir: dir.path, runIp: ip.run });
+    writeFileSync(
+      path,
+      JSON.stringify({
+        version: 1,
+        where: 'elsewhere',
+        items: [{ kind: 'rule', from: '192.168.8.101', table: 1, priority: 1 }],
+      }),
+    );
+    assert.is(await journal.recover(), 0);
+    assert.equal(ip.commands, []);
+    writeFileSync(path, '{"version":1');
+    await journal.recover().then(
+      () => assert.unreachable(),
+      error => {
+        assert.is(codeOf(error), 'network/journal');
+        assert.match((error as CodedError).userMessage, /delete the file/);
+      },
+    );
+  } finally {
+    await dir.remove();
+  }
+});
+
+test('presence is judged by what makes an item work', () => {
+  const survey = empty();
+  const [, , rule, address, subnet, way] = planSlot(slot, survey).items as NetworkItem[];
+  survey.rules.push({ priority: 1001, from: '192.168.8.101', table: 1001 });
+  survey.routes.push({ dst: 'default', dev: 'eth0', gateway: '192.168.8.1', table: 1001, metric: 0 });
+  survey.routes.push({ dst: '192.168.8.0/24', dev: 'wwx1', gateway: '', table: 1001, metric: 0 });
+  assert.equal(
+    [rule, address, subnet, way].map(item => isPresent(item!, survey)),
+    [true, false, true, false],
+  );
+});
+
+test('a wrong configuration is refused with every field named', async () => {
+  const dir = await tempDir('config');
+  try {
+    const make = (slots: unknown, echoUrls: unknown) =>
+      createModemPlane({
+        slots: slots as [],
+        echoUrls: echoUrls as [],
+        dataDir: dir.path,
+        clock: systemClock,
+        log: quietLog,
+      });
+    assert.throws(() => make([{ ...slot, gateway: 'router' }], []), /slots\[0\] is not valid: gateway/);
+    assert.throws(() => make([slot, { ...slot }], []), /slots\[1\]\.slot/);
+    assert.throws(() => make([slot], ['ftp://x']), /echoUrls is not valid: \[0\]/);
+  } finally {
+    await dir.remove();
+  }
+});
+
+test.run();

@@ -1,0 +1,140 @@
+/** What depends on time: nonces that expire, sockets that never greet, agents that fall silent, stops that ask to move. */
+import assert from 'node:assert/strict';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { Gateway } from '@mastline/cloud/server/gateway/gateway';
+import { Nonces } from '@mastline/cloud/server/gateway/nonces';
+import { uuidv7 } from '@mastline/shared/domain/ids';
+import { CLOSE } from '@mastline/shared/wire/close-codes';
+import { NONCE_LIFETIME_MS, SILENCE_LIMIT_MS } from '@mastline/shared/wire/limits';
+import { fakeClock } from '../../support/clock';
+import { authorizationFor, openLink, type TestLink } from '../../support/cloud-agent';
+import { cloudWorld, type World } from '../../support/cloud-world';
+import { type TestDatabase, testDatabase } from '../../support/postgres';
+import { suite } from '../../support/suite';
+
+const test = suite('cloud/gateway: time');
+let database: TestDatabase;
+let world: World;
+
+test.before(async () => {
+  database = await testDatabase();
+  world = await cloudWorld(database.db);
+});
+test.after(async () => database.drop());
+
+test('a nonce is fresh until its lifetime ends, for its own node only', async () => {
+  const clock = fakeClock();
+  const nonces = new Nonces(clock);
+  const nonce = nonces.issue('node');
+  assert.equal(nonces.check('node', nonce), 'fresh');
+  assert.equal(nonces.check('other', nonce), 'forged');
+  assert.equal(new Nonces(clock).check('node', nonce), 'forged');
+  for (let i = 0; i < nonce.length; i += 1) {
+    const letter = nonce[i] === 'A' ? 'B' : 'A';
+    const bent = `${nonce.slice(0, i)}${letter}${nonce.slice(i + 1)}`;
+    if (Buffer.from(bent, 'base64url').equals(Buffer.from(nonce, 'base64url'))) continue;
+    assert.equal(nonces.check('node', bent), 'forged', `letter ${i}`);
+  }
+  await clock.advance(NONCE_LIFETIME_MS);
+  assert.equal(nonces.check('node', nonce), 'fresh');
+  await clock.advance(1);
+  assert.equal(nonces.check('node', nonce), 'expired');
+});
+
+test('a spent nonce, and those given out before it, are replays; later ones are not', () => {
+  const nonces = new Nonces(fakeClock());
+  const [older, spent, newer] = [nonces.issue('n'), nonces.issue('n'), nonces.issue('n')];
+  nonces.spend('n', spent);
+  assert.equal(nonces.check('n', older), 'replayed');
+  assert.equal(nonces.check('n', spent), 'replayed');
+  assert.equal(nonces.check('n', newer), 'fresh');
+});
+
+interface Rig {
+  clock: ReturnType<typeof fakeClock>;
+  gateway: Gateway;
+  link: TestLink;
+  stop(): Promise<void>;
+}
+
+async function rig(): Promise<Rig> {
+  const clock = fakeClock();
+  const nonces = new Nonces(clock);
+  const gateway = new Gateway({
+    db: database.db,
+    nonces,
+    presence: world.services.presence,
+    clock,
+    log: world.services.log,
+    random: () => 0.5,
+    onMessage: async (session, message) => {
+      if (message.kind === 'ping') session.send('pong', { at: message.body.at, now: 0 });
+    },
+  });
+  const server: Server = createServer();
+  server.on('upgrade', (request, socket, head) => void gateway.upgrade(request, socket, head));
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const { id, privateKey } = world.acme.node;
+  const link = await openLink(url, authorizationFor(id, nonces.issue(id), privateKey));
+  return {
+    clock,
+    gateway,
+    link,
+    stop: async () => {
+      link.close();
+      await link.closed;
+      const closing = gateway.close(100);
+      await clock.advance(200);
+      await closing;
+      await new Promise(resolve => server.close(resolve));
+    },
+  };
+}
+
+const hello = {
+  agentVersion: '0.1.0',
+  bootId: 'b',
+  now: 0,
+  epoch: uuidv7(),
+  lastSequence: 0,
+  running: { revision: 0, hash: null },
+};
+
+test('a socket that never greets is closed', async () => {
+  const { clock, link, stop } = await rig();
+  await clock.advance(10_000);
+  assert.deepEqual(await link.closed, { code: CLOSE.protocol, reason: 'no hello within its deadline' });
+  await stop();
+});
+
+test('a silent agent is closed after its limit, one that pings is not', async () => {
+  const { clock, gateway, link, stop } = await rig();
+  link.send('hello', hello);
+  for (let spent = 0; spent < 2 * SILENCE_LIMIT_MS; spent += SILENCE_LIMIT_MS / 2) {
+    link.send('ping', { at: spent });
+    assert.equal((await link.next('pong')).at, spent);
+    await clock.advance(SILENCE_LIMIT_MS / 2);
+  }
+  assert.equal(gateway.size, 1);
+  await clock.advance(SILENCE_LIMIT_MS);
+  assert.equal((await link.closed).code, CLOSE.silent);
+  await stop();
+});
+
+test('a stop asks to move, spread over time, and closes with the code for it', async () => {
+  const { clock, gateway, link, stop } = await rig();
+  link.send('hello', hello);
+  link.send('ping', { at: 1 });
+  await link.next('pong');
+  const closing = gateway.close(1_000);
+  assert.equal((await link.next('move-away')).afterMs, 2_500);
+  assert.equal((await link.closed).code, CLOSE.moveAway);
+  await clock.advance(1_000);
+  await closing;
+  assert.equal(gateway.size, 0);
+  await stop();
+});
+
+test.run();

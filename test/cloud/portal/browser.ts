@@ -1,0 +1,73 @@
+/** Real Chromium for tests: one browser a file, a fresh profile a page, and everything it complains about kept. */
+
+import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright-core';
+import { chromium } from 'playwright-core';
+import { findTool } from '../../support/tools';
+import { EMAIL, PASSWORD } from './fake-api';
+
+const EXECUTABLE = findTool('chromium') ?? 'chromium';
+
+export function launch(): Promise<Browser> {
+  return chromium.launch({
+    executablePath: EXECUTABLE,
+    args: [
+      '--headless',
+      '--no-sandbox',
+      '--disable-gpu',
+      '--disable-quic',
+      '--no-first-run',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+    ],
+  });
+}
+
+export interface Visit {
+  page: Page;
+  context: BrowserContext;
+  /** Errors on the page's console and uncaught ones: a test that does not expect any checks that there are none. */
+  complaints: string[];
+  /** Sum of all layout shifts so far, those after an input too. */
+  layoutShift(): Promise<number>;
+  close(): Promise<void>;
+}
+
+export async function visit(browser: Browser, options: BrowserContextOptions = {}): Promise<Visit> {
+  const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, ...options });
+  context.setDefaultTimeout(20_000);
+  const page = await context.newPage();
+  const complaints: string[] = [];
+  page.on('console', message => {
+    if (message.type() === 'error' || message.type() === 'warning') complaints.push(message.text());
+  });
+  page.on('pageerror', error => complaints.push(error.message));
+  // esbuild wraps named functions in a call to this; functions handed to the page bring the call but not the helper.
+  if (options.javaScriptEnabled !== false) await page.addInitScript('globalThis.__name = target => target;');
+  if (options.javaScriptEnabled !== false)
+    await page.addInitScript(() => {
+      const all: number[] = [];
+      Object.assign(window, { layoutShifts: all });
+      new PerformanceObserver(list => {
+        for (const entry of list.getEntries()) all.push((entry as unknown as { value: number }).value);
+      }).observe({ type: 'layout-shift', buffered: true });
+    });
+  return {
+    page,
+    context,
+    complaints,
+    layoutShift: () =>
+      page.evaluate(() =>
+        (window as unknown as { layoutShifts: number[] }).layoutShifts.reduce((sum, one) => sum + one, 0),
+      ),
+    close: () => context.close(),
+  };
+}
+
+export async function logIn(page: Page, url: string): Promise<void> {
+  await page.goto(`${url}/login`);
+  await page.getByLabel('E-mail').fill(EMAIL);
+  await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
+  await page.getByRole('button', { name: 'Log in' }).click();
+  await page.waitForURL('**/dashboard');
+}

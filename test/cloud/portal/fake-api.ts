@@ -1,0 +1,343 @@
+/**
+ * A cloud in memory, as the portal sees one: typed by the real router's caller, so that it cannot drift from it. Its
+ * knobs make it fail, be slow, be empty. No test of the cloud's own behaviour belongs here.
+ */
+import { TRPCError } from '@trpc/server';
+import type { CredentialView, EndpointView } from '../../../cloud/server/fleet/views';
+import type { OrganizationView, Viewer } from '../../../cloud/server/identity/viewer';
+import type { ModemView, OverviewView } from '../../../cloud/server/insight/views';
+import type { UsageRow, UsageSum, UsageView } from '../../../cloud/server/ledger/views';
+import type { PortalContext } from '../../../cloud/server/portal-context';
+
+export const EMAIL = 'ana@acme.example';
+export const PASSWORD = 'correct horse battery';
+export const SECRET = 'k7Qm2xVb9TfZr4LwNs8HdJ5cYp3GuEa6';
+const HOUR_MS = 3_600_000;
+
+const id = (n: number) => `01900000-0000-7000-8000-${String(n).padStart(12, '0')}`;
+
+export const ORGANIZATIONS: OrganizationView[] = [
+  { id: id(1), name: 'Acme Crawl', kinds: ['customer'], role: 'owner' },
+  { id: id(2), name: 'Rooftop Hosts', kinds: ['host'], role: 'owner' },
+  { id: id(3), name: 'Mastline Operations', kinds: ['operator'], role: 'viewer' },
+];
+
+export interface FakeCloud {
+  overview: OverviewView;
+  endpoints: EndpointView[];
+  credentials: CredentialView[];
+  usage: UsageRow[];
+  /** Set to make the next call of a procedure throw, by its path. */
+  failures: Map<string, Error>;
+  /** Paths of procedures called, with their input. */
+  calls: { path: string; input: unknown }[];
+  logged: unknown[];
+  /** Sessions by cookie value; the active organization's id. */
+  sessions: Map<string, string>;
+  wrongLogIns: number;
+  /** Subscribers of the live feed. */
+  watchers: Set<() => Promise<void>>;
+  publish(change: (overview: OverviewView) => void): void;
+}
+
+export function fakeCloud(nowMs: number): FakeCloud {
+  const cloud: FakeCloud = {
+    overview: anOverview(nowMs),
+    endpoints: someEndpoints(),
+    credentials: someCredentials(nowMs),
+    usage: someUsage(nowMs),
+    failures: new Map(),
+    calls: [],
+    logged: [],
+    sessions: new Map(),
+    wrongLogIns: 0,
+    watchers: new Set(),
+    publish(change) {
+      cloud.overview = structuredClone(cloud.overview);
+      cloud.overview.at = Math.max(cloud.overview.at + 1, Date.now());
+      change(cloud.overview);
+      for (const watcher of cloud.watchers) void watcher();
+    },
+  };
+  return cloud;
+}
+
+/** Who asks with this session cookie. */
+export function viewerOf(cloud: FakeCloud, session: string | undefined): Viewer | null {
+  const activeId = session === undefined ? undefined : cloud.sessions.get(session);
+  const active = ORGANIZATIONS.find(one => one.id === activeId);
+  if (active === undefined) return null;
+  return {
+    user: { id: id(10), name: 'Ana Marić', email: EMAIL },
+    organizations: ORGANIZATIONS,
+    active,
+  };
+}
+
+/** The load context of one request. */
+export function portalContext(
+  cloud: FakeCloud,
+  request: { session: string | undefined; requestId: string; nonce: string },
+): PortalContext {
+  const viewer = viewerOf(cloud, request.session);
+  const called = <T>(path: string, input: unknown, answer: (viewer: Viewer) => T): Promise<T> => {
+    cloud.calls.push({ path, input });
+    const failure = cloud.failures.get(path);
+    cloud.failures.delete(path);
+    if (failure) return Promise.reject(failure);
+    if (viewer === null) return Promise.reject(new TRPCError({ code: 'UNAUTHORIZED' }));
+    return Promise.resolve(structuredClone(answer(viewer)));
+  };
+  const isCustomer = (who: Viewer) => who.active.kinds.includes('customer');
+  const cookie = (value: string, age: number) =>
+    `fake_session=${value}; Path=/; HttpOnly; SameSite=Lax; Max-Age=${age}`;
+
+  return {
+    viewer,
+    requestId: request.requestId,
+    cspNonce: request.nonce,
+    echoUrl: 'https://api.ipify.org',
+    logError: error => void cloud.logged.push(error),
+    auth: {
+      logIn: async ({ email, password }) => {
+        if (cloud.wrongLogIns >= 3) return { ok: false, reason: 'throttled', retryAfterSeconds: 30 };
+        if (email !== EMAIL || password !== PASSWORD) {
+          cloud.wrongLogIns += 1;
+          return { ok: false, reason: 'wrong' };
+        }
+        const session = `s${cloud.sessions.size + 1}`;
+        cloud.sessions.set(session, ORGANIZATIONS[0]!.id);
+        return { ok: true, setCookie: cookie(session, 3600) };
+      },
+      logOut: async () => {
+        if (request.session !== undefined) cloud.sessions.delete(request.session);
+        return { setCookie: cookie('', 0) };
+      },
+    },
+    api: {
+      viewer: {
+        get: () => called('viewer.get', undefined, who => who),
+        switchOrganization: input =>
+          called('viewer.switchOrganization', input, who => {
+            const next = ORGANIZATIONS.find(one => one.id === input.id);
+            if (!next || request.session === undefined) throw new TRPCError({ code: 'FORBIDDEN' });
+            cloud.sessions.set(request.session, next.id);
+            return { ...who, active: next };
+          }),
+      },
+      overview: {
+        get: () =>
+          called('overview.get', undefined, who =>
+            isCustomer(who) || who.active.kinds.includes('operator')
+              ? cloud.overview
+              : { ...cloud.overview, nodes: { online: 0, total: 0 }, modems: [] },
+          ),
+      },
+      endpoints: {
+        list: () => called('endpoints.list', undefined, who => (isCustomer(who) ? cloud.endpoints : [])),
+      },
+      credentials: {
+        list: () => called('credentials.list', undefined, who => (isCustomer(who) ? cloud.credentials : [])),
+        reveal: input =>
+          called('credentials.reveal', input, () => {
+            const found = cloud.credentials.find(one => one.id === input.id);
+            if (!found) throw new TRPCError({ code: 'NOT_FOUND' });
+            return { username: found.username, secret: SECRET };
+          }),
+      },
+      usage: {
+        query: input =>
+          called('usage.query', input, who => answer(isCustomer(who) ? cloud.usage : [], input)),
+        since: input => called('usage.since', input, () => ({ total: sum(cloud.usage), byEndpoint: [] })),
+      },
+      nodes: { list: () => called('nodes.list', undefined, () => []) },
+    },
+  };
+}
+
+function answer(
+  all: UsageRow[],
+  input: { from: number; to: number; credentialId?: string | undefined; slotId?: string | undefined },
+): UsageView {
+  const rows = all.filter(
+    row =>
+      row.hour >= input.from &&
+      row.hour < input.to &&
+      (input.credentialId === undefined || row.credentialId === input.credentialId) &&
+      (input.slotId === undefined || row.slotId === input.slotId),
+  );
+  const grouped = <K extends string | number | null>(key: (row: UsageRow) => K) => {
+    const groups = new Map<K, UsageRow[]>();
+    for (const row of rows) groups.set(key(row), [...(groups.get(key(row)) ?? []), row]);
+    return [...groups.values()];
+  };
+  return {
+    series: grouped(row => row.hour).map(group => ({ start: group[0]!.hour, ...sum(group) })),
+    byCredential: grouped(row => row.credentialId).map(group => ({
+      credentialId: group[0]!.credentialId,
+      name: group[0]!.credentialName,
+      ...sum(group),
+    })),
+    byModem: grouped(row => row.slotId).map(group => ({
+      slotId: group[0]!.slotId,
+      nodeName: group[0]!.nodeName,
+      slot: group[0]!.slot,
+      model: 'E3372h-320',
+      ...sum(group),
+    })),
+    rows: rows.sort((a, b) => b.hour - a.hour).slice(0, 2000),
+    rowsCut: rows.length > 2000,
+    total: sum(rows),
+  };
+}
+
+function sum(rows: UsageSum[]): UsageSum {
+  const total = { upBytes: 0, downBytes: 0, flows: 0 };
+  for (const row of rows) {
+    total.upBytes += row.upBytes;
+    total.downBytes += row.downBytes;
+    total.flows += row.flows;
+  }
+  return total;
+}
+
+export function aModem(change: Partial<ModemView> & { slot: number }): ModemView {
+  return {
+    slotId: id(100 + change.slot),
+    nodeId: id(50),
+    nodeName: 'rooftop-berlin',
+    model: 'E3372h-320',
+    virtual: true,
+    state: 'connected',
+    reason: 'Home network, LTE',
+    nodeOnline: true,
+    exitAddress: `203.0.113.${10 + change.slot}`,
+    upBytesPerSecond: 0,
+    downBytesPerSecond: 0,
+    openFlows: 0,
+    lastSeenAt: Date.UTC(2026, 10, 23, 4, 40),
+    ...change,
+  };
+}
+
+function anOverview(nowMs: number): OverviewView {
+  return {
+    at: nowMs,
+    nodes: { online: 1, total: 2 },
+    modems: [
+      aModem({ slot: 1, downBytesPerSecond: 1_830_000, upBytesPerSecond: 96_000, openFlows: 42 }),
+      aModem({ slot: 2, downBytesPerSecond: 640_000, upBytesPerSecond: 31_000, openFlows: 17 }),
+      aModem({
+        slot: 3,
+        model: 'RM520N-GL',
+        virtual: false,
+        state: 'recovering',
+        reason: 'No registration for 4 min; radio is being switched off and on',
+        exitAddress: null,
+      }),
+    ],
+    throughput: { downBytesPerSecond: 2_470_000, upBytesPerSecond: 127_000 },
+    today: { downBytes: 13_421_772_800, upBytes: 734_003_200, flows: 18_220 },
+  };
+}
+
+function someEndpoints(): EndpointView[] {
+  const slot = (number: number) => ({
+    slot: number,
+    model: 'E3372h-320',
+    exitAddress: `203.0.113.${10 + number}`,
+    state: 'connected' as const,
+    virtual: true,
+  });
+  const common = { reach: 'direct' as const, nodeName: 'rooftop-berlin', nodeOnline: true, problem: null };
+  return [
+    {
+      ...common,
+      id: id(201),
+      name: 'Berlin 1',
+      protocols: ['socks5'],
+      host: '198.51.100.7',
+      port: 1081,
+      slots: [slot(1)],
+    },
+    {
+      ...common,
+      id: id(202),
+      name: 'Berlin 1 web',
+      protocols: ['http'],
+      host: '198.51.100.7',
+      port: 8081,
+      slots: [slot(1)],
+    },
+    {
+      ...common,
+      id: id(203),
+      name: 'Berlin pool',
+      protocols: ['socks5', 'http'],
+      host: '2001:db8::7',
+      port: 1090,
+      slots: [slot(1), { ...slot(2), model: 'RM520N-GL', virtual: false }],
+    },
+    {
+      ...common,
+      id: id(204),
+      name: 'Attic',
+      protocols: ['http'],
+      host: '198.51.100.9',
+      port: 8082,
+      nodeName: 'attic-hamburg',
+      nodeOnline: false,
+      slots: [{ ...slot(4), exitAddress: null, state: 'absent' }],
+      problem: 'The node attic-hamburg is offline since 02:14 UTC. Its host has been told.',
+    },
+  ];
+}
+
+function someCredentials(nowMs: number): CredentialView[] {
+  const one = (n: number, name: string, change: Partial<CredentialView> = {}): CredentialView => ({
+    id: id(300 + n),
+    name,
+    username: `acme-${name.toLowerCase().replaceAll(' ', '-')}`,
+    suspended: false,
+    createdAt: nowMs - 40 * 24 * HOUR_MS,
+    bytesToday: 0,
+    lastUsedAt: null,
+    ...change,
+  });
+  return [
+    one(1, 'Price crawler', { bytesToday: 9_663_676_416, lastUsedAt: nowMs - 60_000 }),
+    one(2, 'Ad checks', { bytesToday: 734_003_200, lastUsedAt: nowMs - 26 * 60_000 }),
+    one(3, 'Old scraper', { suspended: true, lastUsedAt: nowMs - 9 * 24 * HOUR_MS }),
+    one(4, 'New project'),
+  ];
+}
+
+/** Thirty days of two credentials on two modems: a daily wave with a quiet night, the same at every run. */
+function someUsage(nowMs: number): UsageRow[] {
+  const rows: UsageRow[] = [];
+  const last = Math.floor(nowMs / HOUR_MS) * HOUR_MS;
+  for (let back = 0; back < 30 * 24; back += 1) {
+    const hour = last - back * HOUR_MS;
+    const of = (hour / HOUR_MS) % 24;
+    const wave = Math.max(0.04, Math.sin(((of - 5) / 24) * 2 * Math.PI) * 0.5 + 0.5);
+    const drift = 0.7 + 0.3 * Math.sin(back / 37);
+    for (const credential of [1, 2])
+      for (const slot of [1, 2]) {
+        const part = (credential === 1 ? 0.78 : 0.22) * (slot === 1 ? 0.6 : 0.4);
+        const downBytes = Math.round(wave * drift * part * 1_700_000_000);
+        rows.push({
+          hour,
+          credentialId: id(300 + credential),
+          credentialName: credential === 1 ? 'Price crawler' : 'Ad checks',
+          slotId: id(100 + slot),
+          nodeName: 'rooftop-berlin',
+          slot,
+          endpointName: `Berlin ${slot}`,
+          upBytes: Math.round(downBytes * 0.07),
+          downBytes,
+          flows: Math.round(downBytes / 700_000),
+        });
+      }
+  }
+  return rows;
+}

@@ -1,0 +1,231 @@
+/** Tenancy: through no procedure does one organization see another's rows, and the tenant store cannot be talked out of it. */
+import assert from 'node:assert/strict';
+import { scoped, withTenant } from '@mastline/cloud/server/db/tenant';
+import { applyModemReport } from '@mastline/cloud/server/fleet/node-reports';
+import type { Viewer } from '@mastline/cloud/server/identity/viewer';
+import { recordBatch } from '@mastline/cloud/server/ledger/record-batch';
+import { appRouter, createCaller } from '@mastline/cloud/server/router';
+import { codeOf } from '@mastline/shared/base/coded-error';
+import { uuidv7 } from '@mastline/shared/domain/ids';
+import { cloudWorld, type Tenant, usageRecord, type World } from '../support/cloud-world';
+import { type TestDatabase, testDatabase } from '../support/postgres';
+import { suite } from '../support/suite';
+
+const test = suite('cloud: tenancy');
+const T0 = Date.UTC(2026, 10, 23, 12);
+const DAY_MS = 86_400_000;
+let database: TestDatabase;
+let world: World;
+
+test.before(async () => {
+  database = await testDatabase();
+  world = await cloudWorld(database.db);
+  for (const tenant of [world.acme, world.rival]) await use(tenant);
+});
+test.after(async () => database.drop());
+
+async function use(tenant: Tenant): Promise<void> {
+  const identity = { nodeId: tenant.node.id, organizationId: tenant.host.active.id };
+  await applyModemReport(world.services, identity, [
+    {
+      slot: 0,
+      usbPath: '1-1',
+      interface: 'wwan0',
+      sourceAddress: '192.168.8.101',
+      state: 'connected',
+      reason: '',
+      exitAddress: `198.51.100.${tenant === world.acme ? 1 : 2}`,
+      imei: `35000000000000${tenant === world.acme ? 1 : 2}`,
+      model: 'E3372h',
+      firmware: null,
+      virtual: false,
+    },
+  ]);
+  await recordBatch(
+    database.db,
+    {
+      nodeId: tenant.node.id,
+      hostOrganizationId: tenant.host.active.id,
+      epoch: uuidv7(),
+      records: [usageRecord(tenant, 1), usageRecord(tenant, 2, { credentialId: 'gone' })],
+    },
+    T0,
+  );
+}
+
+const callerOf = (viewer: Viewer | null) =>
+  createCaller({ services: world.services, viewer, sessionId: null, requestId: 'test' });
+
+/** Everything every procedure tells a viewer, as one text. */
+async function everything(viewer: Viewer): Promise<string> {
+  const api = callerOf(viewer);
+  const range = { from: T0 - DAY_MS, to: T0 + DAY_MS };
+  const answers = [
+    await api.viewer.get(),
+    await api.overview.get(),
+    await api.endpoints.list(),
+    await api.credentials.list(),
+    await api.nodes.list(),
+    await api.usage.query({ ...range, groupBy: 'hour' }),
+    await api.usage.query({ ...range, groupBy: 'day' }),
+    await api.usage.since({ from: T0 - 1000 }),
+  ];
+  return JSON.stringify(answers);
+}
+
+const marksOf = (tenant: Tenant) => ({
+  customer: [tenant.customer.active.id, tenant.customer.active.name, tenant.endpointId, tenant.credentialId],
+  host: [tenant.host.active.id, tenant.host.active.name],
+  node: [tenant.node.id],
+});
+
+test('every procedure is covered by this test', () => {
+  const known = [
+    'viewer.get',
+    'viewer.switchOrganization',
+    'overview.get',
+    'endpoints.list',
+    'credentials.list',
+    'credentials.reveal',
+    'usage.query',
+    'usage.since',
+    'nodes.list',
+  ];
+  assert.deepEqual(Object.keys(appRouter._def.procedures).sort(), known.sort());
+});
+
+test('a customer sees its own things and nothing of a rival', async () => {
+  const seen = await everything(world.acme.customer);
+  for (const own of marksOf(world.acme).customer) assert.ok(seen.includes(own), own);
+  const rival = marksOf(world.rival);
+  for (const foreign of [...rival.customer, ...rival.host, ...rival.node, 'Rival', '198.51.100.2'])
+    assert.ok(!seen.includes(foreign), `saw ${foreign}`);
+});
+
+test('a host sees its node and its sums, and no names of customers', async () => {
+  const seen = await everything(world.acme.host);
+  assert.ok(seen.includes(world.acme.node.id));
+  for (const foreign of [...marksOf(world.acme).customer, ...Object.values(marksOf(world.rival)).flat()])
+    assert.ok(!seen.includes(foreign), `saw ${foreign}`);
+  const usage = await callerOf(world.acme.host).usage.query({
+    from: T0 - DAY_MS,
+    to: T0 + DAY_MS,
+    groupBy: 'day',
+  });
+  assert.deepEqual(usage.byCredential.map(each => each.credentialId).sort(), ['customers', 'unattributed']);
+  assert.equal(usage.total.upBytes, 101 + 102);
+});
+
+test('a customer is not charged what could not be attributed', async () => {
+  const usage = await callerOf(world.acme.customer).usage.query({
+    from: T0 - DAY_MS,
+    to: T0 + DAY_MS,
+    groupBy: 'hour',
+  });
+  assert.deepEqual(usage.total, { upBytes: 101, downBytes: 1001, flows: 1 });
+  assert.equal(usage.series.length, 48);
+});
+
+test('an operator sees all of it', async () => {
+  const usage = await callerOf(world.operator).usage.query({
+    from: T0 - DAY_MS,
+    to: T0 + DAY_MS,
+    groupBy: 'day',
+  });
+  assert.equal(usage.total.upBytes, 2 * (101 + 102));
+  const overview = await callerOf(world.operator).overview.get();
+  assert.equal(overview.nodes.total, 2);
+  assert.equal(overview.modems.length, 2);
+});
+
+test('filters by another organization’s credential or slot give nothing', async () => {
+  const range = { from: T0 - DAY_MS, to: T0 + DAY_MS, groupBy: 'day' as const };
+  const rivalSlot = (await callerOf(world.rival.host).nodes.list())[0]?.slots[0]?.slotId;
+  assert.ok(rivalSlot);
+  const api = callerOf(world.acme.customer);
+  assert.equal(
+    (await api.usage.query({ ...range, credentialId: world.rival.credentialId })).total.upBytes,
+    0,
+  );
+  assert.equal((await api.usage.query({ ...range, slotId: rivalSlot })).total.upBytes, 0);
+});
+
+test('revealing another organization’s credential says there is none; one’s own is written into the audit log', async () => {
+  const api = callerOf(world.acme.customer);
+  await assert.rejects(api.credentials.reveal({ id: world.rival.credentialId }), { code: 'NOT_FOUND' });
+  const revealed = await api.credentials.reveal({ id: world.acme.credentialId });
+  assert.equal(revealed.secret, world.acme.secret);
+  const entries = await database.db.prisma.auditEntry.findMany({ where: { action: 'credential.reveal' } });
+  assert.equal(entries.length, 1);
+  assert.equal(entries[0]?.subjectId, world.acme.credentialId);
+  assert.ok(!JSON.stringify(entries).includes(world.acme.secret));
+});
+
+test('a viewer’s role may look but not reveal', async () => {
+  const { customer } = world.acme;
+  const api = callerOf({ ...customer, active: { ...customer.active, role: 'viewer' } });
+  assert.equal((await api.credentials.list()).length, 1);
+  await assert.rejects(api.credentials.reveal({ id: world.acme.credentialId }), { code: 'FORBIDDEN' });
+});
+
+test('nobody without a log-in gets past any procedure', async () => {
+  const api = callerOf(null);
+  const calls = [
+    () => api.viewer.get(),
+    () => api.viewer.switchOrganization({ id: world.acme.customer.active.id as never }),
+    () => api.overview.get(),
+    () => api.endpoints.list(),
+    () => api.credentials.list(),
+    () => api.credentials.reveal({ id: world.acme.credentialId as never }),
+    () => api.usage.query({ from: 0, to: 1, groupBy: 'day' }),
+    () => api.usage.since({ from: T0 }),
+    () => api.nodes.list(),
+  ];
+  assert.equal(calls.length, Object.keys(appRouter._def.procedures).length);
+  for (const call of calls) await assert.rejects(call(), { code: 'UNAUTHORIZED' });
+});
+
+test('nobody switches to an organization they are not in', async () => {
+  await assert.rejects(
+    callerOf(world.acme.customer).viewer.switchOrganization({ id: world.rival.customer.active.id as never }),
+    { code: 'FORBIDDEN' },
+  );
+});
+
+test('a range that is too long or empty is refused with the bound', async () => {
+  const api = callerOf(world.acme.customer);
+  await assert.rejects(api.usage.query({ from: 0, to: 40 * DAY_MS, groupBy: 'hour' }), /at most 31 days/);
+  await assert.rejects(api.usage.query({ from: T0, to: T0 - DAY_MS, groupBy: 'day' }), /must be after/);
+});
+
+test('the tenant store reads, writes and deletes only its organization’s rows, whatever it is asked', async () => {
+  const acme = world.acme.customer.active.id;
+  await withTenant(database.db, acme, async store => {
+    const foreign = { id: world.rival.credentialId };
+    assert.equal(await store.credential.findUnique({ where: foreign }), null);
+    assert.equal(
+      (await store.credential.findMany({ where: { OR: [foreign, { suspended: false }] } })).length,
+      1,
+    );
+    assert.equal((await store.credential.updateMany({ where: foreign, data: { suspended: true } })).count, 0);
+    assert.equal((await store.credential.deleteMany({ where: foreign })).count, 0);
+  });
+});
+
+test('the tenant store refuses relations, other organizations by name, and operations it cannot bind', () => {
+  for (const [operation, args] of [
+    ['findMany', { include: { node: true } }],
+    ['findMany', { select: { node: { select: { name: true } } } }],
+    ['findFirst', { where: { organizationId: 'other' } }],
+    ['create', { data: { organizationId: 'other' } }],
+    ['createMany', { data: [{ organizationId: 'org' }, { organizationId: 'other' }] }],
+    ['update', { where: { id: 'x' }, data: { organizationId: 'other' } }],
+    ['somethingNew', {}],
+  ] as const)
+    assert.throws(
+      () => scoped(operation, args, 'org'),
+      error => codeOf(error) === 'db/outside-tenant',
+    );
+});
+
+test.run();

@@ -1,0 +1,133 @@
+/**
+ * Starts a virtual network of the kind asked for, or of the best kind this machine allows, after removing what
+ * crashed ones left behind. The kinds are `namespaces.ts` and `rootless.ts`; the program is `main.ts`.
+ */
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { withMachineLock } from '@mastline/agent/modem-plane/machine-lock';
+import type { SlotConfig } from '@mastline/agent/modem-plane/slot-config';
+import { systemClock } from '@mastline/shared/base/clock';
+import { CodedError } from '@mastline/shared/base/coded-error';
+import { startControl } from './control';
+import { instances, isAlive, type Kind, releaseInstance, takeInstance, writeWhole } from './instance';
+import { releaseForwarding } from './ip-forward';
+import { namedInstances, removeNamespaces, startNamespaces } from './namespaces';
+import { startRootless } from './rootless';
+import { whyNoNamespaces } from './run-tool';
+import type { VirtualNetwork } from './virtual-slot';
+
+export interface VirtualNetworkOptions {
+  kind: Kind | 'auto';
+  modems: number;
+  stateDir: string;
+  instance: number | undefined;
+  registrationDelayMs: number;
+  connectDelayMs: number;
+  program: string;
+  onFailure: (error: unknown) => void;
+}
+
+/** The line that the program prints when everything answers. */
+export interface ReadyLine {
+  ready: true;
+  kind: Kind;
+  /** Why it is that kind. */
+  why: string;
+  instance: number;
+  origin: { url: string; address: string; port: number };
+  dns: { address: string; port: number };
+  echoUrls: string[];
+  /** What `createModemPlane` takes. */
+  slots: SlotConfig[];
+  /** Unix socket of the knobs. */
+  control: string;
+}
+
+/** Throws `simulator/no-namespaces` when that kind was asked for and cannot be had. */
+export async function startVirtualNetwork(
+  options: VirtualNetworkOptions,
+): Promise<{ ready: ReadyLine; close(): Promise<void> }> {
+  mkdirSync(options.stateDir, { recursive: true, mode: 0o700 });
+  const { kind, why } = await chooseKind(options.kind);
+  const record = await withMachineLock(systemClock, async () => {
+    await sweep();
+    const named = kind === 'namespaces' ? await namedInstances() : new Set<number>();
+    return takeInstance({
+      kind,
+      stateDir: options.stateDir,
+      wanted: options.instance,
+      isFree: k => !named.has(k),
+    });
+  });
+  const parts = { ...options, instance: record.instance };
+  let network: VirtualNetwork | undefined;
+  let control: { close(): Promise<void> } | undefined;
+  const controlPath = join(options.stateDir, 'control.sock');
+  const stateFile = join(options.stateDir, 'virtual-network.json');
+  const close = async () => {
+    await control?.close();
+    await network?.close();
+    releaseInstance(record.instance);
+    rmSync(stateFile, { force: true });
+  };
+  try {
+    network = await (kind === 'namespaces' ? startNamespaces(parts) : startRootless(parts));
+    control = await startControl(controlPath, network);
+    const { origin, dns } = network.internet;
+    const ready: ReadyLine = {
+      ready: true,
+      kind,
+      why,
+      instance: record.instance,
+      origin,
+      dns,
+      echoUrls: network.echoUrls,
+      slots: network.slots.map(one => one.config),
+      control: controlPath,
+    };
+    writeWhole(stateFile, JSON.stringify(ready));
+    return { ready, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function chooseKind(wanted: Kind | 'auto'): Promise<{ kind: Kind; why: string }> {
+  if (wanted === 'rootless') return { kind: 'rootless', why: 'asked for' };
+  const obstacle = await whyNoNamespaces();
+  if (obstacle === undefined)
+    return {
+      kind: 'namespaces',
+      why: wanted === 'auto' ? 'root, iproute2 and nftables are here' : 'asked for',
+    };
+  if (wanted === 'auto') return { kind: 'rootless', why: obstacle };
+  throw new CodedError('simulator/no-namespaces', `network namespaces cannot be used: ${obstacle}`, {
+    userMessage: `Virtual modems of the kind "namespaces" cannot run here: ${obstacle}. Use --kind rootless, or auto.`,
+  });
+}
+
+/** Removes the leftovers of every instance whose process is gone; gives their numbers. Call under the machine lock. */
+export async function sweep(): Promise<number[]> {
+  const alive = new Set<number>();
+  const dead = new Map<number, Kind>();
+  for (const record of instances())
+    if (isAlive(record)) alive.add(record.instance);
+    else dead.set(record.instance, record.kind);
+  // Names without a file: somebody removed the file, or a start was killed before it wrote one.
+  if ((await whyNoSweep()) === undefined)
+    for (const k of await namedInstances()) if (!alive.has(k)) dead.set(k, 'namespaces');
+  for (const [k, kind] of dead) {
+    if (kind === 'namespaces') {
+      await removeNamespaces(k);
+      releaseForwarding(k);
+    }
+    releaseInstance(k);
+  }
+  return [...dead.keys()];
+}
+
+/** Only root can have made namespaces, and only with the tools. */
+async function whyNoSweep(): Promise<string | undefined> {
+  return process.getuid?.() === 0 ? whyNoNamespaces() : 'not root';
+}

@@ -1,0 +1,134 @@
+/**
+ * `npm test`: builds what runs once, then runs every `*.test.ts` as a process of its own, so that a leaked handle, a
+ * crash or a forgotten `run()` is the failure of one file and is named. Files under `system/` (whole products, load,
+ * network namespaces) run one at a time, the others two at a time. The last line is `N passed, N failed`.
+ *
+ * Arguments are parts of paths: `npm test -- data-plane ledger` runs the files whose path has one of them.
+ */
+import { spawn } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { connect } from 'node:net';
+import { join, relative } from 'node:path';
+import { buildAll } from '../../installer/local/build';
+
+const root = join(import.meta.dirname, '../..');
+const FILE_DEADLINE_MS = 15 * 60_000;
+const AT_ONCE = 2;
+
+interface Outcome {
+  file: string;
+  passed: number;
+  failed: number;
+  skipped: string[];
+  seconds: number;
+  output: string;
+}
+
+export async function runTests(filters: string[]): Promise<number> {
+  const files = readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' })
+    .filter(path => path.endsWith('.test.ts') && !path.includes('node_modules'))
+    .filter(path => filters.length === 0 || filters.some(part => path.includes(part)))
+    .sort();
+  if (files.length === 0) {
+    console.error(`no test file has ${filters.map(part => `"${part}"`).join(' or ')} in its path`);
+    return 1;
+  }
+  console.log('building the agent, the cloud and the portal …');
+  await buildAll();
+  await sayWhatIsReachable();
+
+  const outcomes: Outcome[] = [];
+  const alone = files.filter(file => file.startsWith('system/'));
+  const together = files.filter(file => !file.startsWith('system/'));
+  await Promise.all(
+    Array.from({ length: AT_ONCE }, async () => {
+      for (let file = together.shift(); file; file = together.shift())
+        outcomes.push(report(await runFile(file)));
+    }),
+  );
+  for (const file of alone) outcomes.push(report(await runFile(file)));
+
+  for (const outcome of outcomes.filter(one => one.failed > 0))
+    console.log(`\n──── ${outcome.file}\n${outcome.output.trimEnd()}`);
+  const skipped = outcomes.flatMap(outcome => outcome.skipped);
+  if (skipped.length > 0)
+    console.log(`\nnot run on this machine:\n${skipped.map(line => `  ${line}`).join('\n')}`);
+  const sum = (of: (outcome: Outcome) => number) =>
+    outcomes.reduce((total, outcome) => total + of(outcome), 0);
+  const failed = sum(one => one.failed);
+  const skippedPart = skipped.length > 0 ? `, ${skipped.length} skipped` : '';
+  console.log(`\n${sum(one => one.passed)} passed, ${failed} failed${skippedPart}`);
+  return failed === 0 ? 0 : 1;
+}
+
+function runFile(file: string): Promise<Outcome> {
+  const begun = performance.now();
+  return new Promise(resolve => {
+    const child = spawn(process.execPath, ['--import', 'tsx', join(root, 'test', file)], {
+      cwd: root,
+      env: {
+        ...process.env,
+        // Daemons that tests run as peers lie in sbin, which is not on everybody's path.
+        PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin`,
+        MASTLINE_BUILT: '1',
+        FORCE_COLOR: '0',
+      },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let output = '';
+    const take = (chunk: Buffer) => {
+      output += chunk.toString('utf8');
+    };
+    child.stdout.on('data', take);
+    child.stderr.on('data', take);
+    const timer = setTimeout(() => {
+      output += `\n${file} did not end within ${FILE_DEADLINE_MS / 60_000} minutes\n`;
+      child.kill('SIGKILL');
+    }, FILE_DEADLINE_MS);
+    child.on('close', code => {
+      clearTimeout(timer);
+      // uvu sums up once per suite; a file may hold several.
+      const sum = (label: string) =>
+        [...output.matchAll(new RegExp(`^ {2}${label}: +(\\d+)`, 'gm'))].reduce(
+          (n, m) => n + Number(m[1]),
+          0,
+        );
+      const total = sum('Total');
+      const passed = sum('Passed');
+      const skipped = output.split('\n').filter(line => line.startsWith('NOT RUN '));
+      let failed = total - passed;
+      // A crash after the summary, an empty file, an open handle killed: exit code and totals must both be good.
+      if (failed === 0 && (code !== 0 || total + skipped.length === 0)) failed = 1;
+      resolve({ file, passed, failed, skipped, seconds: (performance.now() - begun) / 1000, output });
+    });
+  });
+}
+
+function report(outcome: Outcome): Outcome {
+  const sign = outcome.failed > 0 ? 'FAILED' : 'ok    ';
+  const skipped = outcome.skipped.length > 0 ? `, ${outcome.skipped.length} not run` : '';
+  console.log(
+    `${sign} ${relative('.', outcome.file)}  ${outcome.passed} passed, ${outcome.failed} failed${skipped}  (${outcome.seconds.toFixed(1)} s)`,
+  );
+  return outcome;
+}
+
+/** One line that says which real servers the tests will talk to. */
+async function sayWhatIsReachable(): Promise<void> {
+  const open = (port: number) =>
+    new Promise<boolean>(resolve => {
+      const socket = connect({ host: '127.0.0.1', port });
+      socket.setTimeout(1000, () => socket.destroy());
+      socket.on('connect', () => {
+        socket.destroy();
+        resolve(true);
+      });
+      socket.on('error', () => resolve(false)).on('close', () => resolve(false));
+    });
+  const postgres = await open(5432);
+  console.log(
+    postgres
+      ? 'PostgreSQL answers on 127.0.0.1:5432: database tests run there and on the embedded PGlite.'
+      : 'No PostgreSQL on 127.0.0.1:5432: database tests run on the embedded PGlite only.',
+  );
+}

@@ -3,17 +3,26 @@
  * crash or a forgotten `run()` is the failure of one file and is named. Files under `system/` (whole products, load,
  * network namespaces) run one at a time, the others two at a time. The last line is `N passed, N failed`.
  *
+ * The run always ends: each file and the whole run have a deadline, and what a file left running is found by a mark
+ * in its environment, killed and named as that file's failure, so that no orphan can hold a pipe open for ever.
+ *
  * Arguments are parts of paths: `npm test -- data-plane ledger` runs the files whose path has one of them.
  */
 import { spawn } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join, relative } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { buildAll } from '../../installer/local/build';
 
 const root = join(import.meta.dirname, '../..');
-const FILE_DEADLINE_MS = 15 * 60_000;
+const FILE_DEADLINE_MS = 5 * 60_000;
+const SYSTEM_FILE_DEADLINE_MS = 15 * 60_000;
+const RUN_DEADLINE_MS = 60 * 60_000;
+/** How long what a file started may outlive it: a peer that was told to stop needs a moment. */
+const ORPHAN_GRACE_MS = 5_000;
 const AT_ONCE = 2;
+const MARK = 'MASTLINE_TEST_FILE';
 
 interface Outcome {
   file: string;
@@ -37,16 +46,22 @@ export async function runTests(filters: string[]): Promise<number> {
   await buildAll();
   await sayWhatIsReachable();
 
+  const endBy = performance.now() + RUN_DEADLINE_MS;
+  const run = async (file: string) => {
+    const left = endBy - performance.now();
+    if (left <= 0) return notBegun(file);
+    const deadline = file.startsWith('system/') ? SYSTEM_FILE_DEADLINE_MS : FILE_DEADLINE_MS;
+    return runFile(file, Math.min(deadline, left));
+  };
   const outcomes: Outcome[] = [];
   const alone = files.filter(file => file.startsWith('system/'));
   const together = files.filter(file => !file.startsWith('system/'));
   await Promise.all(
     Array.from({ length: AT_ONCE }, async () => {
-      for (let file = together.shift(); file; file = together.shift())
-        outcomes.push(report(await runFile(file)));
+      for (let file = together.shift(); file; file = together.shift()) outcomes.push(report(await run(file)));
     }),
   );
-  for (const file of alone) outcomes.push(report(await runFile(file)));
+  for (const file of alone) outcomes.push(report(await run(file)));
 
   for (const outcome of outcomes.filter(one => one.failed > 0))
     console.log(`\n──── ${outcome.file}\n${outcome.output.trimEnd()}`);
@@ -61,47 +76,107 @@ export async function runTests(filters: string[]): Promise<number> {
   return failed === 0 ? 0 : 1;
 }
 
-function runFile(file: string): Promise<Outcome> {
+function notBegun(file: string): Outcome {
+  const output = `not begun: the whole run has ${RUN_DEADLINE_MS / 60_000} minutes`;
+  return { file, passed: 0, failed: 1, skipped: [], seconds: 0, output };
+}
+
+async function runFile(file: string, deadlineMs: number): Promise<Outcome> {
   const begun = performance.now();
-  return new Promise(resolve => {
-    const child = spawn(process.execPath, ['--import', 'tsx', join(root, 'test', file)], {
-      cwd: root,
-      env: {
-        ...process.env,
-        // Daemons that tests run as peers lie in sbin, which is not on everybody's path.
-        PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin`,
-        MASTLINE_BUILT: '1',
-        FORCE_COLOR: '0',
-      },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    let output = '';
-    const take = (chunk: Buffer) => {
-      output += chunk.toString('utf8');
-    };
-    child.stdout.on('data', take);
-    child.stderr.on('data', take);
+  const mark = `${process.pid}:${file}`;
+  let output = '';
+  const child = spawn(process.execPath, ['--import', 'tsx', join(root, 'test', file)], {
+    cwd: root,
+    env: {
+      ...process.env,
+      // Daemons that tests run as peers lie in sbin, which is not on everybody's path.
+      PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin`,
+      MASTLINE_BUILT: '1',
+      FORCE_COLOR: '0',
+      [MARK]: mark,
+    },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const take = (chunk: Buffer) => {
+    output += chunk.toString('utf8');
+  };
+  child.stdout.on('data', take);
+  child.stderr.on('data', take);
+  const closed = new Promise<void>(resolve => child.once('close', () => resolve()));
+  // `close` waits for every holder of the pipes, so an orphan could put it off for ever; `exit` does not.
+  const code = await new Promise<number | null>(resolve => {
     const timer = setTimeout(() => {
-      output += `\n${file} did not end within ${FILE_DEADLINE_MS / 60_000} minutes\n`;
+      output += `\n${file} did not end within ${Math.round(deadlineMs / 1000)} s\n`;
       child.kill('SIGKILL');
-    }, FILE_DEADLINE_MS);
-    child.on('close', code => {
+    }, deadlineMs);
+    child.once('error', error => {
+      output += `\n${error.message}\n`;
       clearTimeout(timer);
-      // uvu sums up once per suite; a file may hold several.
-      const sum = (label: string) =>
-        [...output.matchAll(new RegExp(`^ {2}${label}: +(\\d+)`, 'gm'))].reduce(
-          (n, m) => n + Number(m[1]),
-          0,
-        );
-      const total = sum('Total');
-      const passed = sum('Passed');
-      const skipped = output.split('\n').filter(line => line.startsWith('NOT RUN '));
-      let failed = total - passed;
-      // A crash after the summary, an empty file, an open handle killed: exit code and totals must both be good.
-      if (failed === 0 && (code !== 0 || total + skipped.length === 0)) failed = 1;
-      resolve({ file, passed, failed, skipped, seconds: (performance.now() - begun) / 1000, output });
+      resolve(1);
+    });
+    child.once('exit', exitCode => {
+      clearTimeout(timer);
+      resolve(exitCode);
     });
   });
+  const orphans = await endOrphans(mark);
+  if (orphans.length > 0)
+    output += `\n${file} left processes running (killed now):\n${orphans.map(one => `  ${one}`).join('\n')}\n`;
+  await Promise.race([closed, sleep(2_000)]);
+  child.stdout.destroy();
+  child.stderr.destroy();
+
+  // uvu sums up once per suite; a file may hold several.
+  const sum = (label: string) =>
+    [...output.matchAll(new RegExp(`^ {2}${label}: +(\\d+)`, 'gm'))].reduce((n, m) => n + Number(m[1]), 0);
+  const total = sum('Total');
+  const passed = sum('Passed');
+  const skipped = output.split('\n').filter(line => line.startsWith('NOT RUN '));
+  let failed = total - passed;
+  // A crash after the summary, an empty file, something left running: exit code and totals must both be good.
+  if (failed === 0 && (code !== 0 || orphans.length > 0 || total + skipped.length === 0)) failed = 1;
+  return { file, passed, failed, skipped, seconds: (performance.now() - begun) / 1000, output };
+}
+
+/** Waits a moment for marked processes to go, kills those that stay; gives their pids and command lines. */
+async function endOrphans(mark: string): Promise<string[]> {
+  const until = performance.now() + ORPHAN_GRACE_MS;
+  let left = markedProcesses(mark);
+  while (left.length > 0 && performance.now() < until) {
+    await sleep(100);
+    left = markedProcesses(mark);
+  }
+  for (const { pid } of left) {
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch {
+      // It went in the meantime.
+    }
+  }
+  return left.map(({ pid, command }) => `${pid} ${command}`);
+}
+
+/** Processes whose environment carries the mark, read from /proc; none where there is no /proc. */
+function markedProcesses(mark: string): { pid: number; command: string }[] {
+  const needle = `${MARK}=${mark}\0`;
+  const found: { pid: number; command: string }[] = [];
+  let entries: string[] = [];
+  try {
+    entries = readdirSync('/proc');
+  } catch {
+    return found;
+  }
+  for (const entry of entries) {
+    if (!/^\d+$/.test(entry)) continue;
+    try {
+      if (!`${readFileSync(`/proc/${entry}/environ`, 'latin1')}\0`.includes(needle)) continue;
+      const command = readFileSync(`/proc/${entry}/cmdline`, 'latin1').replaceAll('\0', ' ').trim();
+      if (command) found.push({ pid: Number(entry), command });
+    } catch {
+      // Gone, or not ours to read.
+    }
+  }
+  return found;
 }
 
 function report(outcome: Outcome): Outcome {

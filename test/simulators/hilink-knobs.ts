@@ -23,8 +23,8 @@ export interface HilinkKnobs {
   /** 2: in two headers, more: in one header, with `#` between. */
   tokensAfterLogin: number;
   lockoutMinutes: number;
-  /** The next requests for this path get this error. */
-  fail: { path: string; code: number; times: number } | null;
+  /** The next requests for this path (with `method`: of this method) get this error. */
+  fail: { path: string; method?: 'GET' | 'POST'; code: number; times: number } | null;
   /** This firmware does not have these. */
   lacks: readonly string[];
   /** The next session belongs to another client after so many more requests; 0: nobody comes. */

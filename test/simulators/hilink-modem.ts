@@ -223,7 +223,8 @@ async function answer(exchange: Exchange): Promise<Reply> {
   }
   if (knobs.lacks.includes(name)) return { body: errorXml(NOT_SUPPORTED) };
   const scripted = knobs.fail;
-  if (scripted !== null && scripted.path === name && scripted.times > 0) {
+  const meant = scripted?.path === name && (scripted.method ?? method) === method;
+  if (scripted && meant && scripted.times > 0) {
     scripted.times -= 1;
     return { body: errorXml(scripted.code) };
   }

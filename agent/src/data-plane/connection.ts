@@ -11,13 +11,14 @@ import { dialChain } from './chain';
 import { firstSession } from './detection';
 import { type Dial, dial } from './dialer';
 import { Flow } from './flow';
-import { judge } from './gate';
+import { judge, judgeAddress } from './gate';
 import type { Lane } from './lane';
 import type { Lease } from './limiter';
 import { ticksOf } from './limits';
 import { Lingering } from './lingering';
 import type { Guest } from './login';
 import { Outlet, type Way } from './outlet';
+import type { Policy } from './policy';
 import { SealedOutlet, type Sealing } from './sealed-outlet';
 import { secured } from './secure-wire';
 import type { Session } from './session';
@@ -195,11 +196,15 @@ export class Connection {
       lease.release();
       return { ok: false, reason: 'draining' };
     }
+    const port = hops[0]?.port ?? target.port;
     const again = judge(ask, lane.policy);
-    if (!again.admit) {
+    const refused = again.admit
+      ? this.#judgedAnew(options.policy, outcome.address, port, slot)
+      : again.reason;
+    if (refused) {
       outcome.socket.destroy();
       lease.release();
-      return { ok: false, reason: again.reason };
+      return { ok: false, reason: refused };
     }
     this.#reachedAtMs = lane.nowMs();
     path.dial.observe(this.#reachedAtMs - beganMs);
@@ -211,13 +216,20 @@ export class Connection {
       guest,
       target,
       address: outcome.address,
-      port: hops[0]?.port ?? target.port,
+      port,
       chain: outcome.chain ? { ends: outcome.chain, memory: scratch.sealed } : null,
       listener: () => this.#session,
     });
     this.down.account = purse;
     this.touch();
     return { ok: true, flow: this.flow };
+  }
+
+  /** What was dialled by another policy than the present one is judged by this, too. */
+  #judgedAnew(dialledBy: Policy, address: string, port: number, slot: number): RefusalReason | null {
+    const { policy } = this.lane;
+    if (policy === dialledBy) return null;
+    return judgeAddress(address, port, { policy, egress: policy.egresses.get(slot) ?? null });
   }
 
   /** From now on bytes only pass: `fromClient` were read ahead, `fromOrigin` behind the handshake. */

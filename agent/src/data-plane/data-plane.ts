@@ -13,6 +13,7 @@ import type { SlotFigures } from '@mastline/shared/domain/modem';
 import type { Log } from '../observe/log';
 import type { DataPlane, ListenerOutcome, RotateSlot, ServicePlan, UsageDelta, UsageSink } from '../ports';
 import { Committer } from './committer';
+import type { Interfaces } from './host-networks';
 import { Lane, type LaneReport } from './lane';
 import { LaneThread } from './lane-thread';
 import { LIMITS, type Limits } from './limits';
@@ -34,6 +35,8 @@ export interface DataPlaneOptions {
   rotate?: RotateSlot;
   /** A thread died or hangs: what it had counted last is not known, and the process must end. Throws when left out. */
   onFault?: (fault: CodedError) => void;
+  /** The host's interfaces as the first thread sees them; the system's when left out. For tests. */
+  interfaces?: () => Interfaces;
 }
 
 const NO_ROTATION: RotateSlot = async () => ({ kind: 'unavailable', reason: 'nothing here can rotate it' });
@@ -56,7 +59,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
   });
   const hand = (deltas: UsageDelta[]) => committer.add(deltas);
   const rotate: RotateSlot = options.rotate ?? NO_ROTATION;
-  const lane = new Lane({ limits, clock, log, memory, hand, rotate });
+  const lane = new Lane({ limits, clock, log, memory, hand, rotate, interfaces: options.interfaces });
   const onFault =
     options.onFault ??
     (fault => {

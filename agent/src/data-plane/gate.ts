@@ -4,7 +4,7 @@
  */
 import { isIP } from 'node:net';
 import type { Credential, Endpoint } from '@mastline/shared/domain/endpoint';
-import { inRange, isPublicAddress } from '@mastline/shared/domain/ip-range';
+import { type AddressRange, holds, readAddress } from '@mastline/shared/domain/ip-range';
 import type { RefusalReason } from '@mastline/shared/protocols/refusal';
 import type { Target } from '@mastline/shared/protocols/target';
 import { chooseModem, type ModemAsk } from './choose-modem';
@@ -59,17 +59,23 @@ export function standing(
   return null;
 }
 
+/** What addresses are judged by. `hostRanges`: networks of the host itself (host-networks.ts). */
+export interface AddressRules {
+  policy: Pick<Policy, 'allowTargets' | 'hostRanges'>;
+  egress: Pick<GuardedEgress, 'guardedRanges'> | null;
+}
+
 /** Why this resolved address and port may not be reached, or null. The node's own `allowTargets` overrule. */
-export function judgeAddress(
-  address: string,
-  port: number,
-  rules: { policy: Pick<Policy, 'allowTargets'>; egress: Pick<GuardedEgress, 'guardedRanges'> | null },
-): RefusalReason | null {
+export function judgeAddress(address: string, port: number, rules: AddressRules): RefusalReason | null {
+  const read = readAddress(address);
+  if (!read) return 'private-target';
+  const { policy, egress } = rules;
   // Port 25 is opened only by a range that names it, not by one that means "this network, any port".
-  for (const range of rules.policy.allowTargets)
-    if (inRange(range, address, port) && (range.port === port || !isDeniedPort(port))) return null;
-  if (!isPublicAddress(address)) return 'private-target';
-  if (rules.egress?.guardedRanges.some(range => inRange(range, address, port))) return 'private-target';
+  for (const range of policy.allowTargets)
+    if (holds(range, read, port) && (range.port === port || !isDeniedPort(port))) return null;
+  const isHere = (range: AddressRange) => holds(range, read, port);
+  if (!read.isPublic || policy.hostRanges.some(isHere) || egress?.guardedRanges.some(isHere))
+    return 'private-target';
   return isDeniedPort(port) ? 'port-denied' : null;
 }
 

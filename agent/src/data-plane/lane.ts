@@ -18,6 +18,7 @@ import { Certificates } from './certificates';
 import { chainProblem } from './chain-hops';
 import { Connection } from './connection';
 import { judgeAddress, standing } from './gate';
+import { HostNetworks, type Interfaces } from './host-networks';
 import { LaneMetrics } from './lane-metrics';
 import { joinLimits } from './limit-memory';
 import { Limiter } from './limiter';
@@ -37,6 +38,8 @@ import type { Wire } from './wire';
 
 /** Flows a minute through 2022 hops whose answers can be told from replays; more are refused. */
 const HOP_SALTS = 16_384;
+/** Ticks after which the host's interfaces are looked at again; each plan does so as well. */
+const HOST_TICKS = 10;
 
 interface OpenListener {
   listener: Listener;
@@ -54,6 +57,8 @@ export interface LaneOptions {
   hand: (deltas: UsageDelta[]) => void;
   /** Gives a slot another address. */
   rotate: RotateSlot;
+  /** The host's interfaces; the system's when left out. */
+  interfaces?: (() => Interfaces) | undefined;
 }
 
 /** What a lane has counted since its start. */
@@ -80,6 +85,7 @@ export class Lane {
   /** Those that send datagrams; each adds and removes itself. */
   readonly associations = new Set<Association>();
   readonly clock: Clock;
+  readonly #host: HostNetworks;
   #hopSalts: SaltStore | null = null;
   readonly #log: Log;
   readonly #timer: Timer;
@@ -95,6 +101,7 @@ export class Lane {
     this.limits = options.limits;
     this.idleTicks = ticksOf(options.limits.idleMs);
     this.clock = options.clock;
+    this.#host = new HostNetworks(options.interfaces);
     this.#log = options.log;
     this.meter = new Meter({
       window: new UsageWindow({ bytes: options.limits.windowBytes, memory: options.memory.window }),
@@ -122,7 +129,8 @@ export class Lane {
    * what is new, since a port is free only when the last of them has let go of it.
    */
   async adopt(plan: ServicePlan): Promise<void> {
-    this.policy = compilePolicy(plan);
+    this.#host.refresh();
+    this.policy = compilePolicy(plan, this.#host.ranges);
     this.shadowsocks.adopt(plan.endpoints);
     this.certificates.adopt(plan.endpoints);
     this.limiter.adopt(this.policy);
@@ -296,6 +304,18 @@ export class Lane {
     }
   }
 
+  /** Interfaces come and go. What leads into a network that the host is in now does not go on. */
+  #lookAtHost(): void {
+    try {
+      if (!this.#host.refresh()) return;
+    } catch (error) {
+      this.#log.warn('the interfaces of this host cannot be listed; the last list is guarded', { error });
+      return;
+    }
+    this.policy = { ...this.policy, hostRanges: this.#host.ranges };
+    this.#cutWhatMayNotStay();
+  }
+
   /** Running flows go on only while the new plan would still admit them through the same slot. */
   #cutWhatMayNotStay(): void {
     for (const connection of this.#connections) {
@@ -334,6 +354,7 @@ export class Lane {
 
   #onTick(): void {
     this.tick += 1;
+    if (this.tick % HOST_TICKS === 0) this.#lookAtHost();
     this.certificates.onTick(this.tick);
     this.meter.flush();
     this.limiter.onTick();

@@ -24,10 +24,12 @@ export interface Policy {
   credentialLimits: ReadonlyMap<string, CompiledLimits>;
   egresses: ReadonlyMap<number, GuardedEgress>;
   allowTargets: readonly AddressRange[];
+  /** Networks that the host itself is in: nobody's targets, except by `allowTargets`. */
+  hostRanges: readonly AddressRange[];
 }
 
 /** Throws `plan/invalid` when a range cannot be read: a guard that is not understood must not be left out. */
-export function compilePolicy(plan: ServicePlan): Policy {
+export function compilePolicy(plan: ServicePlan, hostRanges: readonly AddressRange[]): Policy {
   const byName = new Map<string, Credential[]>();
   for (const credential of plan.credentials) {
     const same = byName.get(credential.username);
@@ -67,6 +69,7 @@ export function compilePolicy(plan: ServicePlan): Policy {
       ]),
     ),
     allowTargets: plan.allowTargets.map(rangeOf),
+    hostRanges,
   };
 }
 
@@ -78,12 +81,10 @@ function rangeOf(text: string): AddressRange {
   });
 }
 
-export const EMPTY_POLICY: Policy = compilePolicy({
-  endpoints: [],
-  credentials: [],
-  egresses: [],
-  allowTargets: [],
-});
+export const EMPTY_POLICY: Policy = compilePolicy(
+  { endpoints: [], credentials: [], egresses: [], allowTargets: [] },
+  [],
+);
 
 /** Compared with when the name is unknown, so that both cases do the same work. Nothing hashes to it on purpose. */
 const NOBODY: readonly Pick<Credential, 'verifier'>[] = [{ verifier: '0'.repeat(64) }];

@@ -16,21 +16,44 @@ export interface AddressRange {
 /** Public by registry, but answered by the machine's own cloud: Azure's metadata and health service. */
 const METADATA = new Set(['168.63.129.16']);
 
+/** RFC 8215: a NAT64 prefix for local use. Where in it the IPv4 address stands is its operator's choice. */
+const NAT64_LOCAL_USE = '64:ff9b:1::/48';
+
+/** An address read once, to be compared with many ranges. */
+export interface ReadAddress {
+  /** 4 or 16; an IPv4-mapped or NAT64 address as the IPv4 address that it leads to. */
+  bytes: readonly number[];
+  isPublic: boolean;
+}
+
 /** The address with an IPv4-mapped or NAT64 one unwrapped (`::ffff:10.0.0.1` and `64:ff9b::a00:1` are 10.0.0.1). */
 function unwrap(address: string): ipaddr.IPv4 | ipaddr.IPv6 {
   const parsed = ipaddr.process(address);
-  if (parsed.kind() === 'ipv6' && parsed.range() === 'rfc6052')
+  // Of the prefixes for NAT64 only the well-known /96 (RFC 6052) has the IPv4 address in its last four bytes.
+  if (parsed instanceof ipaddr.IPv6 && parsed.range() === 'rfc6052' && !isNat64LocalUse(parsed))
     return new ipaddr.IPv4(parsed.toByteArray().slice(12));
   return parsed;
 }
 
+const LOCAL_USE = ipaddr.IPv6.parseCIDR(NAT64_LOCAL_USE);
+const isNat64LocalUse = (address: ipaddr.IPv6) => address.match(LOCAL_USE);
+
+/** Null when it is no address; one with a zone (`fe80::1%eth0`) is never public. */
+export function readAddress(address: string): ReadAddress | null {
+  if (!ipaddr.isValid(address)) return null;
+  const parsed = unwrap(address);
+  return { bytes: parsed.toByteArray(), isPublic: !address.includes('%') && isPublic(parsed) };
+}
+
+function isPublic(parsed: ipaddr.IPv4 | ipaddr.IPv6): boolean {
+  // IPv6 outside 2000::/3 is not given out at all, so "unicast" alone would let unassigned space through.
+  if (parsed instanceof ipaddr.IPv6 && ((parsed.parts[0] ?? 0) & 0xe000) !== 0x2000) return false;
+  return parsed.range() === 'unicast' && !METADATA.has(parsed.toString());
+}
+
 /** False for private, loopback, link-local, carrier-grade NAT, metadata, multicast, reserved and tunnel addresses. */
 export function isPublicAddress(address: string): boolean {
-  if (!ipaddr.isValid(address) || address.includes('%')) return false;
-  const parsed = unwrap(address);
-  // IPv6 outside 2000::/3 is not given out at all, so "unicast" alone would let unassigned space through.
-  if (parsed.kind() === 'ipv6' && ((parsed.toByteArray()[0] ?? 0) & 0xe0) !== 0x20) return false;
-  return parsed.range() === 'unicast' && !METADATA.has(parsed.toString());
+  return readAddress(address)?.isPublic ?? false;
 }
 
 /** 127.0.0.0/8, ::1, and the same mapped into IPv6. */
@@ -59,9 +82,13 @@ export function parseAddressRange(text: string): AddressRange | null {
 
 /** Whether `address` and `port` lie in the range. Mapped addresses count as what they map to. */
 export function inRange(range: AddressRange, address: string, port: number): boolean {
-  if (!ipaddr.isValid(address) || (range.port !== null && range.port !== port)) return false;
-  const bytes = unwrap(address).toByteArray();
-  if (bytes.length !== range.bytes.length) return false;
+  const read = readAddress(address);
+  return read !== null && holds(range, read, port);
+}
+
+/** The same for an address that was read before. */
+export function holds(range: AddressRange, { bytes }: ReadAddress, port: number): boolean {
+  if (bytes.length !== range.bytes.length || (range.port !== null && range.port !== port)) return false;
   for (let bit = 0; bit < range.prefix; bit += 8) {
     const at = bit >> 3;
     const mask = range.prefix - bit >= 8 ? 0xff : (0xff00 >> (range.prefix - bit)) & 0xff;

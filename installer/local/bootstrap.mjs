@@ -160,6 +160,10 @@ function readSchema(folder) {
 /** npm's environment without what would make it skip development packages: tests and bundler are among them. */
 function installEnvironment() {
   const { NODE_ENV: _nodeEnv, ...env } = process.env;
+  // A native module is built against Node's headers. Where they lie beside Node they need not be fetched.
+  const prefix = dirname(dirname(process.execPath));
+  if (!env.npm_config_nodedir && existsSync(join(prefix, 'include/node/node.h')))
+    env.npm_config_nodedir = prefix;
   return { ...env, PRISMA_SKIP_POSTINSTALL_GENERATE: '1' };
 }
 
@@ -174,6 +178,11 @@ function explainInstall(output, error) {
     stop(
       `The package registry could not be reached.\n${tail}`,
       'The first start needs a network for its packages; later ones do not. Check the connection or the proxy settings of npm.',
+    );
+  if (/gyp ERR/.test(output) && /network connectivity|node-v[\d.]+-headers/.test(output))
+    stop(
+      `A native module (better-sqlite3) has to be built, and Node's headers could not be fetched from nodejs.org.\n${tail}`,
+      'Check the connection or the proxy settings of npm; or install the headers (Debian: `sudo apt-get install -y libnode-dev`) and try again with npm_config_nodedir set to the folder that holds include/node.',
     );
   if (/gyp ERR|not found: make|g\+\+|Could not find any Python/i.test(output))
     stop(

@@ -10,6 +10,7 @@ import { systemClock } from '@mastline/shared/base/clock';
 import { CodedError } from '@mastline/shared/base/coded-error';
 import type { DesiredState } from '@mastline/shared/domain/desired-state';
 import type { NodeConfig } from './config';
+import { cloudAddress } from './control-plane/cloud-request';
 import { type CloudRoute, cloudRoute, STRAIGHT, shownProxy } from './control-plane/cloud-route';
 import { cloudTime } from './control-plane/cloud-time';
 import { controlPlane } from './control-plane/control-plane';
@@ -19,13 +20,14 @@ import { threadCount } from './data-plane/thread-count';
 import { Discovery } from './modem-plane/discovery/discovery';
 import { SlotBook } from './modem-plane/discovery/slot-book';
 import { createModemPlane } from './modem-plane/modem-plane';
+import { toldToCustomer } from './modem-plane/rotation-office';
 import type { SlotConfig } from './modem-plane/slot-config';
 import { createLog, type Log } from './observe/log';
 import { logLevel } from './observe/log-level';
 import { openMetricsServer } from './observe/metrics-server';
 import { openStatusPage } from './observe/status-page';
 import { usageTally } from './observe/usage-tally';
-import type { ListenerOutcome, ServicePlan } from './ports';
+import type { DataPlane, ListenerOutcome, ServicePlan } from './ports';
 import { lockDataDir } from './spool/data-dir-lock';
 import { type StateStore, stateStore } from './spool/state-store';
 import { openUsageSpool } from './spool/usage-spool';
@@ -93,6 +95,8 @@ async function open(
   const tally = usageTally(spool);
 
   const slots = config.slots.filter(slot => slot !== 'discover');
+  // There before the first plan is applied, hence before anything can ask for a rotation.
+  let flowCounter: Pick<DataPlane, 'openFlows'> | undefined;
   const modems = createModemPlane({
     slots,
     ...(config.slots.includes('discover') ? { discovery: discoveryOf(config.dataDir, slots, log) } : {}),
@@ -100,6 +104,9 @@ async function open(
     dataDir: config.dataDir,
     clock: systemClock,
     log: log.child('modems'),
+    openFlows: async slot => flowCounter?.openFlows(slot) ?? 0,
+    ownEchoUrl: cloudAddress(config.cloud.url, '/echo').href,
+    now: time.now,
   });
   closeWith(() => modems.close());
   await modems.start();
@@ -115,6 +122,8 @@ async function open(
     sink: tally.sink,
     log: log.child('data-plane'),
     threads: threadCount(config.threads, { parallelism: availableParallelism(), memoryBytes: totalmem() }),
+    rotate: async ({ slot, credentialId }) =>
+      toldToCustomer(await modems.rotations.rotate(slot, { askedFor: `credential ${credentialId}` })),
     onFault: fault => {
       // What the dead thread had counted last is not known: start anew rather than serve and guess.
       log.error('a thread of the data plane is gone, stopping', { error: fault });
@@ -122,6 +131,7 @@ async function open(
     },
   });
   closeWith(() => dataPlane.close(GRACE_MS));
+  flowCounter = dataPlane;
 
   let state: DesiredState | null = null;
   let listeners: ListenerOutcome[] = [];
@@ -141,6 +151,7 @@ async function open(
     spool,
     apply: next => {
       state = next;
+      modems.rotations.schedule(next?.rotations ?? []);
       return applyPlan();
     },
     modems,

@@ -6,6 +6,7 @@
 import type { Credential, Endpoint } from '@mastline/shared/domain/endpoint';
 import type { FlowLimits } from '@mastline/shared/domain/flow-limits';
 import type { SlotFigures, SlotReport } from '@mastline/shared/domain/modem';
+import type { RotationRecord, SlotSchedule } from '@mastline/shared/domain/rotation';
 import type { UsageRecord } from '@mastline/shared/domain/usage';
 
 /** How flows leave through one slot. Made by the modem plane (or the standalone file), used by the dialer. */
@@ -56,6 +57,29 @@ export type RotateOutcome =
 
 /** Gives a slot another address. Made by the modem plane, which has its own deadlines; asked by the data plane. */
 export type RotateSlot = (request: { slot: number; credentialId: string }) => Promise<RotateOutcome>;
+
+export interface RotationRequest {
+  /** The asker's own, by which the same request is known again; made here when left out. */
+  id?: string | undefined;
+  /** Who asked, for the history. */
+  askedFor: string;
+  /** To be over by then, but for the way back; the node's own deadline when left out or shorter. */
+  deadlineMs?: number | undefined;
+}
+
+/** Rotations as command line and cloud ask for them, and what came of them. Made by the modem plane. */
+export interface Rotations {
+  /** Never rejects, and has deadlines of its own. */
+  rotate(slot: number, request: RotationRequest): Promise<RotationRecord>;
+  /** Those that ended and that the cloud has not said that it has, oldest first. */
+  unnoted(): RotationRecord[];
+  /** The cloud has them. */
+  note(ids: readonly string[]): void;
+  /** Called after each that was tried, whoever asked. */
+  onEnd(listener: (record: RotationRecord) => void): void;
+  /** What the cloud wants rotated by itself; a slot that is not named goes by its configuration. */
+  schedule(slots: readonly SlotSchedule[]): void;
+}
 
 /** Bytes that the kernel accepted since the last delta of the same key. */
 export interface UsageDelta {
@@ -112,6 +136,11 @@ export interface DataPlane {
   figures(): Promise<SlotFigures[]>;
   /** One entry for each thread. */
   metrics(): Promise<LaneFigures[]>;
+  /**
+   * Flows admitted to a slot and not over, those still being dialled included, once every plan that was handed over
+   * before is in force: after a plan that closes the slot, none is added to them.
+   */
+  openFlows(slot: number): Promise<number>;
   /** Refuses new flows, waits up to `graceMs` for running ones, cuts the rest, commits all usage, frees all. */
   close(graceMs: number): Promise<void>;
 }

@@ -115,6 +115,11 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
       return figures;
     },
 
+    async openFlows(slot: number): Promise<number> {
+      await applying;
+      return lane.limiter.openFlows(slot);
+    },
+
     metrics: async () => (await reports()).map(report => report.figures),
 
     async close(graceMs: number): Promise<void> {

@@ -99,6 +99,12 @@ export class Limiter {
     return this.#partiesOf(credentialId, slot).every(party => portAllowed(party.limits, port));
   }
 
+  /** Flows of all lanes that hold a lease on a slot. */
+  openFlows(slot: number): number {
+    const modem = this.#slots.get(slot);
+    return modem ? this.#cells.openFlows(modem.row) : 0;
+  }
+
   /** The account's purse for one direction, with limits kept. */
   purse(account: Account, direction: Direction): LimitedPurse {
     let purses = this.#purses.get(account);

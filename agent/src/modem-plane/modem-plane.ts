@@ -8,14 +8,14 @@ import { CodedError, codeOf, messageOf } from '@mastline/shared/base/coded-error
 import { parseOrExplain } from '@mastline/shared/base/problems';
 import { z } from 'zod';
 import type { Log } from '../observe/log';
-import type { ModemPlane } from '../ports';
+import type { ModemPlane, RotationRequest } from '../ports';
 import { absenceOf, type SlotSource, slotsOf } from './discovery/slot-source';
 import { NetworkJournal } from './network-journal';
 import { surveyNetwork } from './network-survey';
 import type { RotationTimes } from './rotation';
-import type { HistoryEntry, RotationLimits, RotationReport } from './rotation-desk';
+import type { RotationLimits, RotationReport } from './rotation-desk';
 import { rotationLadder } from './rotation-ladder';
-import { type MethodFigures, RotationStatistics } from './rotation-statistics';
+import { RotationOffice } from './rotation-office';
 import { type RunIp, runIp } from './run-ip';
 import { AddressSlot, InterfaceSlot, type SlotConfig } from './slot-config';
 import { canChangeNetwork, existingAddress, repairSlot, type SlotNetwork, setUpSlot } from './slot-network';
@@ -42,14 +42,16 @@ export interface ModemPlaneOptions {
   /** Flows that run through a slot now. Without it a rotation waits its whole grace period. */
   openFlows?: (slot: number) => Promise<number>;
   rotation?: { times?: Partial<RotationTimes>; limits?: Partial<RotationLimits> };
+  /** An echo service of ours on the real Internet; rotations of real modems ask it, too. */
+  ownEchoUrl?: string;
+  /** Corrected epoch milliseconds, for schedules and the history; the clock's when left out. */
+  now?: () => number;
+  random?: () => number;
 }
 
 /** What the modem plane can do beyond carrying. */
 export interface RotatingModemPlane extends ModemPlane {
-  /** Gives the slot another address, if that may be done now. Never rejects. `reason`: who asked, for the history. */
-  rotate(slot: number, request: { reason: string }): Promise<RotationReport>;
-  /** What was tried lately, by slot, and what it taught. */
-  rotations(): { slots: { slot: number; history: readonly HistoryEntry[] }[]; figures: MethodFigures[] };
+  readonly rotations: RotationOffice;
 }
 
 const EchoUrls = z
@@ -82,7 +84,7 @@ class Plane implements RotatingModemPlane {
   /** Slots that were discovered and have nothing to bring up now, with the reason. */
   readonly #gone = new Map<number, string>();
   readonly #networks = new Map<number, SlotNetwork>();
-  readonly #statistics = new RotationStatistics();
+  readonly rotations: RotationOffice;
   readonly #ladder = rotationLadder('hilink');
   #listeners: (() => void)[] = [];
   #repair: Timer | undefined;
@@ -93,11 +95,20 @@ class Plane implements RotatingModemPlane {
   constructor(options: Checked) {
     this.#options = options;
     this.#journal = new NetworkJournal({ dataDir: options.dataDir, runIp: options.runIp });
+    this.rotations = new RotationOffice({
+      dataDir: options.dataDir,
+      clock: options.clock,
+      now: options.now ?? options.clock.now,
+      random: options.random ?? Math.random,
+      log: options.log.child('rotations'),
+      perform: (slot, request) => this.#rotate(slot, request),
+    });
     this.#supervisors = options.slots.map(config => this.#supervise(config));
   }
 
   #supervise(config: SlotConfig): SlotSupervisor {
-    const { echoUrls, clock, log, openFlows, rotation } = this.#options;
+    const { echoUrls, ownEchoUrl, clock, log, openFlows, rotation } = this.#options;
+    const { limits, graceMs, past } = this.rotations.openSlot(config);
     return new SlotSupervisor({
       config,
       echoUrls,
@@ -108,12 +119,16 @@ class Plane implements RotatingModemPlane {
       },
       rotation: {
         ladder: this.#ladder,
-        statistics: this.#statistics,
+        statistics: this.rotations.statistics,
         openFlows: async () => {
           if (openFlows) return openFlows(config.slot);
           throw new CodedError('modem/flows-unknown', 'nobody counts the flows of this modem plane');
         },
-        ...rotation,
+        past,
+        // The carrier of a virtual modem is not between us and the real Internet.
+        moreEchoUrls: config.virtual || ownEchoUrl === undefined ? [] : [ownEchoUrl],
+        times: { ...rotation?.times, ...(graceMs === undefined ? {} : { graceMs }) },
+        limits: { ...rotation?.limits, ...limits },
       },
     });
   }
@@ -154,20 +169,6 @@ class Plane implements RotatingModemPlane {
     return this.#supervisors.map(one => one.report());
   }
 
-  async rotate(slot: number, { reason }: { reason: string }): Promise<RotationReport> {
-    const supervisor = this.#supervisors.find(one => one.config.slot === slot);
-    if (supervisor && !this.#closed) return supervisor.rotate(reason);
-    const why = supervisor ? 'the agent is stopping' : `there is no slot ${slot} on this node`;
-    return { slot, askedFor: reason, kind: 'unavailable', reason: why, retryAfterMs: null };
-  }
-
-  rotations() {
-    return {
-      slots: this.#supervisors.map(one => ({ slot: one.config.slot, history: one.rotations() })),
-      figures: this.#statistics.figures(),
-    };
-  }
-
   onChange(listener: () => void): void {
     this.#listeners.push(listener);
   }
@@ -178,9 +179,17 @@ class Plane implements RotatingModemPlane {
     this.#listeners = [];
     this.#repair?.cancel();
     for (const supervisor of this.#supervisors) supervisor.close();
+    await this.rotations.close();
     await this.#options.discovery?.close();
     await this.#repairing;
     if (this.#mayChange) await this.#journal.removeAll();
+  }
+
+  async #rotate(slot: number, { askedFor, deadlineMs }: RotationRequest): Promise<RotationReport> {
+    const supervisor = this.#supervisors.find(one => one.config.slot === slot);
+    if (supervisor && !this.#closed) return supervisor.rotate(askedFor, deadlineMs);
+    const reason = supervisor ? 'the agent is stopping' : `there is no slot ${slot} on this node`;
+    return { slot, askedFor, carrier: null, kind: 'unavailable', reason, retryAfterMs: null };
   }
 
   /** Takes up what discovery has found: a slot whose stick came back elsewhere begins anew. Never rejects. */

@@ -2,7 +2,8 @@
  * What rotations taught: how often each method gave another address, per modem and carrier, how long it took, and
  * which method to try first. Pure but for the record it keeps, which is bounded. Deciding when is rotation-desk.ts.
  */
-import type { RotationMethod } from '@mastline/shared/profile/schema';
+import { RotationMethod } from '@mastline/shared/profile/schema';
+import { z } from 'zod';
 
 /** Old experience counts no more: carriers change. */
 const KEPT_PER_METHOD = 50;
@@ -14,16 +15,19 @@ export interface RotationStep {
   expectSeconds: number;
 }
 
-export type AttemptOutcome = 'rotated' | 'collision' | 'failed';
+export const AttemptOutcome = z.enum(['rotated', 'collision', 'failed']);
+export type AttemptOutcome = z.infer<typeof AttemptOutcome>;
 
-export interface Experience {
+/** Also as it lies on disk (rotation-book.ts). */
+export const Experience = z.looseObject({
   /** IMEI and carrier; a SIM that moves to another modem learns anew. */
-  modem: string;
-  carrier: string;
-  method: RotationMethod;
-  outcome: AttemptOutcome;
-  tookMs: number;
-}
+  modem: z.string().max(40),
+  carrier: z.string().max(80),
+  method: RotationMethod,
+  outcome: AttemptOutcome,
+  tookMs: z.number().min(0),
+});
+export type Experience = z.infer<typeof Experience>;
 
 export interface MethodFigures {
   modem: string;
@@ -51,6 +55,11 @@ export class RotationStatistics {
     this.#kept.set(key, list);
     const oldest = this.#kept.keys().next();
     if (this.#kept.size > MAX_KEYS && !oldest.done) this.#kept.delete(oldest.value);
+  }
+
+  /** All that is kept, in an order in which it can be added again. */
+  experiences(): Experience[] {
+    return [...this.#kept.values()].flat();
   }
 
   /**

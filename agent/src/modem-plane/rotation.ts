@@ -17,9 +17,17 @@ export interface RotationTimes {
   deadlineMs: number;
   /** Then the modem has this long to be connected again. */
   rollBackMs: number;
+  /** And if a driver's verb never ends, the rotation is ended over its head this much later. */
+  stuckMs: number;
 }
 
-export const ROTATION_TIMES: RotationTimes = { graceMs: 10_000, deadlineMs: 240_000, rollBackMs: 90_000 };
+/** A driver's slowest verb has a deadline of two minutes. */
+export const ROTATION_TIMES: RotationTimes = {
+  graceMs: 10_000,
+  deadlineMs: 240_000,
+  rollBackMs: 90_000,
+  stuckMs: 150_000,
+};
 
 const DRAIN_LOOK_MS = 100;
 /** Echo services have this long once the modem says that it is connected. */
@@ -38,9 +46,9 @@ export interface RotationParts {
     'connect' | 'disconnect' | 'radio' | 'reattach' | 'reset' | 'bearer'
   > | null;
   clock: Clock;
-  /** The address that the outside sees now; rejects when nobody tells. */
-  askExit: (signal: AbortSignal) => Promise<string>;
-  /** Flows that still run through the slot; while nobody can tell, the grace period is waited out. */
+  /** Every address that the outside sees now, the preferred one first; rejects when nobody tells. */
+  askExit: (signal: AbortSignal) => Promise<readonly string[]>;
+  /** Flows that still run through the slot; while nobody can tell, the grace period is waited out, and said so. */
   openFlows: () => Promise<number>;
   onPhase: (phase: RotationPhase, detail: string) => void;
   /** Aborted when the plane closes. */
@@ -58,6 +66,14 @@ export interface RotationAttempt {
   message: string;
 }
 
+export interface RotationDrain {
+  waitedMs: number;
+  /** Flows that still ran when their time was over; null when nobody could count them. */
+  flowsLeft: number | null;
+  /** Why they could not be counted; empty when they were. */
+  problem: string;
+}
+
 export interface RotationEnd {
   kind: 'rotated' | 'collision' | 'failed';
   reason: string;
@@ -66,24 +82,40 @@ export interface RotationEnd {
   newAddress: string | null;
   tookMs: number;
   attempts: RotationAttempt[];
+  /** Null: it did not come so far. */
+  drain: RotationDrain | null;
   /** False: it could not even be brought back. */
   connected: boolean;
 }
 
-/** Never rejects. Takes at most the deadline, the way back, and one driver verb's own deadline. */
+/**
+ * Takes at most the deadline, the way back, and one driver verb's own deadline; a verb that breaks its word is left
+ * behind after `stuckMs` more, and nothing of this rotation is done to the modem any more.
+ */
 export async function rotate(parts: RotationParts): Promise<RotationEnd> {
   const { clock, times } = parts;
   const begun = clock.monotonicMs();
   const late = new AbortController();
+  const stuck = new AbortController();
+  const signal = AbortSignal.any([parts.signal, stuck.signal]);
+  const run = new Run({ ...parts, signal }, AbortSignal.any([signal, late.signal]));
   const timer = clock.after(times.deadlineMs, () =>
     late.abort(new Error(`the rotation took over ${times.deadlineMs / 1000} s`)),
   );
-  const run = new Run(parts, AbortSignal.any([parts.signal, late.signal]));
+  const limitMs = times.deadlineMs + times.rollBackMs + times.stuckMs;
+  let janitor: { cancel(): void } | undefined;
+  const givenUp = new Promise<End>(resolve => {
+    janitor = clock.after(limitMs, () => {
+      stuck.abort(new Error(`the modem's driver did not end within ${limitMs / 1000} s`));
+      resolve(run.abandoned(messageOf(stuck.signal.reason)));
+    });
+  });
   try {
-    const end = await run.all();
-    return { ...end, tookMs: clock.monotonicMs() - begun };
+    const end = await Promise.race([run.all(), givenUp]);
+    return { ...end, tookMs: Math.round(clock.monotonicMs() - begun) };
   } finally {
     timer.cancel();
+    janitor?.cancel();
   }
 }
 
@@ -93,7 +125,9 @@ class Run {
   readonly #parts: RotationParts;
   readonly #signal: AbortSignal;
   readonly #attempts: RotationAttempt[] = [];
-  #oldAddress: string | null = null;
+  #before: readonly string[] = [];
+  #drained: RotationDrain | null = null;
+  #abandoned = false;
 
   constructor(parts: RotationParts, signal: AbortSignal) {
     this.#parts = parts;
@@ -103,13 +137,15 @@ class Run {
   async all(): Promise<End> {
     try {
       // Asked now, since an address that was seen a minute ago proves nothing.
-      this.#oldAddress = await this.#parts.askExit(this.#signal);
+      this.#before = await this.#parts.askExit(this.#signal);
     } catch (error) {
       return this.#end('failed', `the present address is not known: ${messageOf(error)}`, true);
     }
     await this.#drain();
     let connected = true;
     for (const step of this.#parts.steps) {
+      // Nothing is taken down any more that there is no time to bring back.
+      if (this.#signal.aborted) break;
       for (const factor of [1, LONGER_DWELL]) {
         const attempt = await this.#attempt(step, step.dwellSeconds * 1000 * factor);
         this.#attempts.push(attempt);
@@ -118,14 +154,25 @@ class Run {
         // Only where waiting longer can change anything.
         if (attempt.outcome === 'failed' || step.dwellSeconds === 0 || !this.#dwells(step)) break;
       }
-      if (this.#signal.aborted) break;
     }
     if (!connected) connected = await this.#rollBack();
     const collided = this.#attempts.some(one => one.outcome === 'collision');
     const last = this.#attempts.at(-1);
     if (collided && connected)
-      return this.#end('collision', `the carrier gave ${this.#oldAddress} again`, connected);
-    return this.#end('failed', last?.message ?? 'the profile of this modem names no method', connected);
+      return this.#end('collision', `the carrier gave ${this.#before[0]} again`, connected);
+    return this.#end('failed', last?.message ?? this.#whyNothing(), connected);
+  }
+
+  #whyNothing(): string {
+    return this.#signal.aborted
+      ? messageOf(this.#signal.reason)
+      : 'the profile of this modem names no method';
+  }
+
+  /** Ended by the janitor while it hung. */
+  abandoned(reason: string): End {
+    this.#abandoned = true;
+    return this.#end('failed', reason, false);
   }
 
   /** Drivers keep the dwell of a re-attach themselves. */
@@ -137,9 +184,21 @@ class Run {
     const { clock, times, openFlows, onPhase } = this.#parts;
     onPhase('drain', '');
     const begun = clock.monotonicMs();
-    while (clock.monotonicMs() - begun < times.graceMs && !this.#signal.aborted) {
-      if ((await openFlows().catch(() => null)) === 0) return;
-      await this.#pause(DRAIN_LOOK_MS);
+    const drain: RotationDrain = { waitedMs: 0, flowsLeft: null, problem: '' };
+    this.#drained = drain;
+    for (;;) {
+      try {
+        drain.flowsLeft = await openFlows();
+        drain.problem = '';
+      } catch (error) {
+        drain.flowsLeft = null;
+        const problem = `running flows cannot be counted: ${messageOf(error)}`;
+        if (problem !== drain.problem) onPhase('drain', problem);
+        drain.problem = problem;
+      }
+      drain.waitedMs = Math.round(clock.monotonicMs() - begun);
+      if (drain.flowsLeft === 0 || drain.waitedMs >= times.graceMs || this.#signal.aborted) return;
+      await this.#pause(Math.min(DRAIN_LOOK_MS, times.graceMs - drain.waitedMs));
     }
   }
 
@@ -148,17 +207,18 @@ class Run {
     const begun = clock.monotonicMs();
     const made = (outcome: AttemptOutcome, address: string | null, message: string): RotationAttempt => ({
       ...{ method: step.method, dwellMs, outcome, address, message },
-      tookMs: clock.monotonicMs() - begun,
+      tookMs: Math.round(clock.monotonicMs() - begun),
     });
     onPhase('change', step.method);
     const changed = await this.#change(step.method, dwellMs);
     if (!changed.ok) return made('failed', null, changed.fault.message);
     onPhase('verify', step.method);
-    const address = await this.#verify();
-    if (address === null) return made('failed', null, `no address was seen after ${step.method}`);
-    return address === this.#oldAddress
-      ? made('collision', address, `${address} came back`)
-      : made('rotated', address, '');
+    const seen = await this.#verify();
+    const [address] = seen;
+    if (address === undefined) return made('failed', null, `no address was seen after ${step.method}`);
+    // Changed only when nobody sees an address of before: one service may show another one by chance.
+    const same = seen.find(one => this.#before.includes(one));
+    return same === undefined ? made('rotated', address, '') : made('collision', same, `${same} came back`);
   }
 
   async #change(method: RotationMethod, dwellMs: number): Promise<Outcome<unknown>> {
@@ -201,7 +261,8 @@ class Run {
     return last.ok ? last : aborted(`${messageOf(signal.reason)}; at last: ${last.fault.message}`);
   }
 
-  async #verify(): Promise<string | null> {
+  /** Nothing when nobody told in time. */
+  async #verify(): Promise<readonly string[]> {
     const { clock, askExit } = this.#parts;
     const begun = clock.monotonicMs();
     while (!this.#signal.aborted && clock.monotonicMs() - begun < VERIFY_MS) {
@@ -212,11 +273,13 @@ class Run {
         await this.#pause(VERIFY_PAUSE_MS);
       }
     }
-    return null;
+    return [];
   }
 
   async #rollBack(): Promise<boolean> {
     const { clock, times, onPhase, signal } = this.#parts;
+    // The verb that hung came to an end at last: the modem may be in other hands by now.
+    if (this.#abandoned) return false;
     onPhase('roll-back', '');
     const late = new AbortController();
     const timer = clock.after(times.rollBackMs, () =>
@@ -237,9 +300,10 @@ class Run {
       kind,
       reason,
       method: last?.method ?? null,
-      oldAddress: this.#oldAddress,
+      oldAddress: this.#before[0] ?? null,
       newAddress: this.#attempts.findLast(one => one.address !== null)?.address ?? null,
-      attempts: this.#attempts,
+      attempts: [...this.#attempts],
+      drain: this.#drained,
       connected,
     };
   }

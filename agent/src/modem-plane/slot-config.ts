@@ -2,6 +2,7 @@
  * What the modem plane is told of each slot, by the node's configuration or by the virtual network. Which slots
  * exist and how each is reached; what state they are in is found out by the plane.
  */
+import { RotationSchedule } from '@mastline/shared/domain/rotation';
 import { z } from 'zod';
 
 const HilinkApi = z.strictObject({
@@ -11,6 +12,17 @@ const HilinkApi = z.strictObject({
   /** Of the stick's web page, where it asks for a password; `admin` when left out. */
   username: z.string().min(1).max(64).optional(),
   password: z.string().min(1).max(128).optional(),
+});
+
+/** How often its address may change, and when it does so by itself; rotation-desk.ts has what holds when left out. */
+const Rotation = z.strictObject({
+  schedule: RotationSchedule.optional(),
+  /** From one rotation to the next, whoever asks. */
+  coolDownSeconds: z.int().min(0).max(86_400).optional(),
+  perHour: z.int().min(1).max(1000).optional(),
+  perDay: z.int().min(1).max(10_000).optional(),
+  /** Running flows have this long before their modem goes. */
+  graceSeconds: z.int().min(0).max(120).optional(),
 });
 
 const Common = {
@@ -23,6 +35,7 @@ const Common = {
    * Name servers to ask from the slot, `ADDRESS` or `ADDRESS:PORT`; those that the modem names when left out.
    */
   dnsServers: z.array(z.string().min(1).max(64)).max(8).optional(),
+  rotation: Rotation.optional(),
 };
 
 /** A stick behind a network interface of its own, which the agent sets up. */

@@ -8,19 +8,15 @@ import { CodedError, messageOf } from '@mastline/shared/base/coded-error';
 import type { SlotReport } from '@mastline/shared/domain/modem';
 import type { Log } from '../observe/log';
 import type { Egress } from '../ports';
-import type { ModemIdentity } from './driver';
+import type { ModemIdentity, Registration } from './driver';
 import { type HilinkDriver, hilinkDriver } from './drivers/hilink/driver';
 import type { HilinkStatus } from './drivers/hilink/readings';
 import { askExitAddress } from './exit-address';
 import { FRESH, type Machine, type MachineEvent, shown, step } from './machine';
+import { countryOf } from './mobile-countries';
 import { ROTATION_TIMES, type RotationEnd, type RotationTimes, rotate } from './rotation';
-import {
-  type HistoryEntry,
-  ROTATION_LIMITS,
-  RotationDesk,
-  type RotationLimits,
-  type RotationReport,
-} from './rotation-desk';
+import { ROTATION_LIMITS, RotationDesk, type RotationLimits, type RotationReport } from './rotation-desk';
+import { seenAddresses } from './rotation-proof';
 import type { RotationStatistics, RotationStep } from './rotation-statistics';
 import type { SlotConfig } from './slot-config';
 import { judgeSlot, type NetworkFacts, type SlotFacts, type SlotVerdict } from './slot-state';
@@ -51,6 +47,10 @@ export interface SupervisorOptions {
     openFlows: () => Promise<number>;
     times?: Partial<RotationTimes>;
     limits?: Partial<RotationLimits>;
+    /** Ends of earlier rotations of the slot, epoch milliseconds, in order. */
+    past?: readonly number[];
+    /** Echo services beside `echoUrls` that are asked only for rotations. */
+    moreEchoUrls?: readonly string[];
   };
 }
 
@@ -64,6 +64,7 @@ export class SlotSupervisor {
   #exit: SlotFacts['exit'] = { address: null, problem: '', confirmedSinceApiFailed: false };
   #identity = NO_IDENTITY;
   #identityAt = Number.NEGATIVE_INFINITY;
+  #registration: Registration | null = null;
   #driver: HilinkDriver | undefined;
   #poll: Timer | undefined;
   #probe: Timer | undefined;
@@ -78,7 +79,8 @@ export class SlotSupervisor {
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
-    this.#desk = new RotationDesk(options.clock, { ...ROTATION_LIMITS, ...options.rotation.limits });
+    const { limits, past } = options.rotation;
+    this.#desk = new RotationDesk(options.clock, { ...ROTATION_LIMITS, ...limits }, past);
   }
 
   get config(): SlotConfig {
@@ -94,6 +96,7 @@ export class SlotSupervisor {
       this.#stop();
       this.#api = { kind: 'unasked' };
       this.#forgetExit('');
+      this.#registration = null;
       if (now === null) this.#identity = NO_IDENTITY;
       else this.#begin(now);
     }
@@ -133,14 +136,16 @@ export class SlotSupervisor {
       dnsServers: this.#dnsServers(),
       ready: this.#verdict().ready,
       imei: this.#identity.imei,
+      carrier: this.#registration?.carrier ?? null,
+      country: countryOf(this.#registration?.plmn ?? null),
       guarded: guardedOf(config),
     };
   }
 
   /** Gives the modem another address, if it may be done now. Never rejects; has deadlines of its own. */
-  async rotate(askedFor: string): Promise<RotationReport> {
+  async rotate(askedFor: string, deadlineMs?: number): Promise<RotationReport> {
     const { config, log, rotation } = this.#options;
-    const about = { slot: config.slot, askedFor };
+    const about = { slot: config.slot, askedFor, carrier: this.#registration?.carrier ?? null };
     const refused = (reason: string, retryAfterMs: number | null = null): RotationReport => {
       log.info('rotation refused', { askedFor, reason });
       return { ...about, kind: 'unavailable', reason, retryAfterMs };
@@ -158,19 +163,13 @@ export class SlotSupervisor {
       return refused(error instanceof CodedError ? error.userMessage : messageOf(error));
     }
     this.#machine = asked.machine;
-    this.#desk.begin();
     this.#tell();
-    const report: RotationReport = { ...about, ...(await this.#rotate(ladder)) };
-    this.#desk.end(report);
+    const report: RotationReport = { ...about, ...(await this.#rotate(ladder, deadlineMs)) };
+    this.#desk.end();
     this.#apply({ kind: 'rotation-ended' });
     log.info('rotation', { ...report });
     this.#tell();
     return report;
-  }
-
-  /** Oldest first. */
-  rotations(): readonly HistoryEntry[] {
-    return this.#desk.history();
   }
 
   close(): void {
@@ -178,9 +177,13 @@ export class SlotSupervisor {
     this.#abort.abort(new CodedError('modem/closing', 'the agent is stopping'));
   }
 
-  async #rotate(ladder: readonly RotationStep[]): Promise<RotationEnd> {
+  async #rotate(
+    ladder: readonly RotationStep[],
+    deadlineMs = Number.POSITIVE_INFINITY,
+  ): Promise<RotationEnd> {
     const { clock, log, rotation } = this.#options;
     const begun = clock.monotonicMs();
+    const times = { ...ROTATION_TIMES, ...rotation.times };
     try {
       const registration = await this.#driver?.registration();
       const carrier = registration?.ok ? (registration.value.plmn ?? registration.value.carrier) : null;
@@ -196,7 +199,7 @@ export class SlotSupervisor {
           this.#tell();
         },
         signal: this.#abort.signal,
-        times: { ...ROTATION_TIMES, ...rotation.times },
+        times: { ...times, deadlineMs: Math.min(times.deadlineMs, deadlineMs) },
       });
       for (const { method, outcome, tookMs } of end.attempts)
         rotation.statistics.add({ ...key, method, outcome, tookMs });
@@ -209,17 +212,18 @@ export class SlotSupervisor {
     } catch (error) {
       log.error('a rotation broke', { error });
       const tookMs = clock.monotonicMs() - begun;
-      const nothing = { method: null, oldAddress: null, newAddress: null, attempts: [], connected: false };
-      return { kind: 'failed', reason: messageOf(error), tookMs, ...nothing };
+      const nothing = { method: null, oldAddress: null, newAddress: null, attempts: [], drain: null };
+      return { kind: 'failed', reason: messageOf(error), tookMs, connected: false, ...nothing };
     }
   }
 
-  #exitNow(signal: AbortSignal): Promise<string> {
-    const { echoUrls, clock } = this.#options;
+  #exitNow(signal: AbortSignal): Promise<string[]> {
+    const { clock, rotation } = this.#options;
+    const echoUrls = [...this.#options.echoUrls, ...(rotation.moreEchoUrls ?? [])];
     if (this.#network.kind !== 'up')
       return Promise.reject(new CodedError('modem/exit-unknown', 'the slot has no network'));
     const localAddress = this.#network.sourceAddress;
-    return askExitAddress({ echoUrls, localAddress, dnsServers: this.#dnsServers(), clock, signal });
+    return seenAddresses({ echoUrls, localAddress, dnsServers: this.#dnsServers(), clock, signal });
   }
 
   #apply(event: MachineEvent): void {
@@ -317,6 +321,8 @@ export class SlotSupervisor {
     if (generation !== this.#generation || !identity.ok) return;
     this.#identity = identity.value;
     this.#identityAt = now;
+    const registration = await driver.registration();
+    if (generation === this.#generation && registration.ok) this.#registration = registration.value;
   }
 
   #forgetExit(problem: string): void {

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { Credential, Endpoint } from './endpoint';
+import { SlotSchedule } from './rotation';
 
 export const DesiredState = z.looseObject({
   format: z.literal(1),
@@ -16,6 +17,8 @@ export const DesiredState = z.looseObject({
   leaseSeconds: z.int().min(60),
   endpoints: z.array(Endpoint).max(4096),
   credentials: z.array(Credential).max(65_536),
+  /** Slots that get another address by themselves. Missing: as the node's own configuration says. */
+  rotations: z.array(SlotSchedule).max(256).optional(),
 });
 export type DesiredState = z.infer<typeof DesiredState>;
 

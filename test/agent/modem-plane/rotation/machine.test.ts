@@ -1,7 +1,7 @@
 /** The slot's machine, its statistics and its desk: pure parts of a rotation. */
 
 import { FRESH, type Machine, type MachineEvent, shown, step } from '@mastline/agent/modem-plane/machine';
-import { HISTORY_KEPT, RotationDesk } from '@mastline/agent/modem-plane/rotation-desk';
+import { RotationDesk } from '@mastline/agent/modem-plane/rotation-desk';
 import { type Experience, RotationStatistics } from '@mastline/agent/modem-plane/rotation-statistics';
 import fc from 'fast-check';
 import * as assert from 'uvu/assert';
@@ -98,23 +98,38 @@ test('keeps figures of the latest fifty', () => {
   assert.is(figures?.p95Ms, 58);
 });
 
-test('has a cool-down, a cap within the hour and a bounded history', async () => {
+test('has a cool-down, and caps within the hour and the day', async () => {
   const clock = fakeClock();
-  const desk = new RotationDesk(clock, { coolDownMs: 10_000, perHour: 3 });
-  const report = { slot: 1, askedFor: 'x', kind: 'unavailable', reason: '', retryAfterMs: null } as const;
-  for (let i = 0; i < 3; i += 1) {
-    assert.is(desk.obstacle(), null);
-    desk.begin();
-    desk.end(report);
-    assert.is(desk.obstacle()?.retryAfterMs, 10_000);
-    await clock.advance(10_000);
-  }
+  const desk = new RotationDesk(clock, { coolDownMs: 10_000, perHour: 3, perDay: 5 });
+  const three = async (count: number) => {
+    for (let i = 0; i < count; i += 1) {
+      assert.is(desk.obstacle(), null);
+      desk.end();
+      assert.match(desk.obstacle()?.reason ?? '', /less than 10 s ago; try again in 10 s/);
+      assert.is(desk.obstacle()?.retryAfterMs, 10_000);
+      await clock.advance(10_000);
+    }
+  };
+  await three(3);
   assert.match(desk.obstacle()?.reason ?? '', /3 rotations within the hour/);
   assert.is(desk.obstacle()?.retryAfterMs, 3_600_000 - 30_000);
   await clock.advance(3_600_000 - 30_000);
-  assert.is(desk.obstacle(), null);
-  for (let i = 0; i < HISTORY_KEPT + 5; i += 1) desk.end(report);
-  assert.is(desk.history().length, HISTORY_KEPT);
+  await three(2);
+  await clock.advance(3_600_000);
+  assert.match(desk.obstacle()?.reason ?? '', /5 rotations within the day/);
+  assert.is(desk.obstacle()?.retryAfterMs, 86_400_000 - 3_600_000 - 3_600_000 - 20_000);
+});
+
+test('cool-down and caps go on through a restart, also when the clock was set back meanwhile', async () => {
+  const clock = fakeClock();
+  const limits = { coolDownMs: 60_000, perHour: 2, perDay: 9 };
+  const past = [clock.now() - 1_800_000, clock.now() - 20_000];
+  const desk = new RotationDesk(clock, limits, past);
+  assert.is(desk.obstacle()?.retryAfterMs, 40_000);
+  await clock.advance(40_000);
+  assert.match(desk.obstacle()?.reason ?? '', /2 rotations within the hour/);
+  const setBack = new RotationDesk(clock, limits, [clock.now() + 86_400_000]);
+  assert.is(setBack.obstacle()?.retryAfterMs, 60_000);
 });
 
 test.run();

@@ -40,12 +40,12 @@ test.before(async () => {
 
 test('gives slot 1 another address while slot 2 serves on', async () => {
   const before = plane.slots()[0]?.exitAddress;
-  const rotation = plane.rotate(1, { reason: 'test' });
-  const second = await plane.rotate(1, { reason: 'impatient' });
-  assert.is(second.kind, 'unavailable');
+  const rotation = plane.rotations.rotate(1, { askedFor: 'test' });
+  const second = await plane.rotations.rotate(1, { askedFor: 'impatient' });
+  assert.is(second.outcome, 'unavailable');
   assert.match(second.reason, /under way/);
   const report = await rotation;
-  assert.ok(report.kind === 'rotated', report.reason);
+  assert.is(report.outcome, 'rotated', report.reason);
   assert.is(report.oldAddress, before ?? null);
   assert.is.not(report.newAddress, before);
   assert.is(report.method, 'data-switch');
@@ -57,14 +57,14 @@ test('gives slot 1 another address while slot 2 serves on', async () => {
 });
 
 test('is refused during the cool-down, with the time to wait', async () => {
-  const report = await plane.rotate(1, { reason: 'again' });
-  assert.ok(report.kind === 'unavailable');
+  const report = await plane.rotations.rotate(1, { askedFor: 'again' });
+  assert.is(report.outcome, 'unavailable');
   assert.match(report.reason, /try again in \d+ s/);
   assert.ok((report.retryAfterMs ?? 0) > 0);
 });
 
 test('is refused for a slot that is not there or not connected', async () => {
-  assert.match((await plane.rotate(99, { reason: 'x' })).reason, /no slot 99/);
+  assert.match((await plane.rotations.rotate(99, { askedFor: 'x' })).reason, /no slot 99/);
   await net.knob(2, 'connection', { up: false });
   await new Promise<void>(resolve => {
     const check = () => {
@@ -73,22 +73,53 @@ test('is refused for a slot that is not there or not connected', async () => {
     plane.onChange(check);
     check();
   });
-  assert.match((await plane.rotate(2, { reason: 'x' })).reason, /registering/);
+  assert.match((await plane.rotations.rotate(2, { askedFor: 'x' })).reason, /registering/);
 });
 
 test('keeps the history and the figures', () => {
-  const { slots, figures } = plane.rotations();
-  assert.is(slots[0]?.history.length, 1);
-  assert.is(slots[1]?.history.length, 0);
+  const figures = plane.rotations.figures();
+  assert.is(plane.rotations.history(1).length, 1);
+  assert.is(plane.rotations.history(2).length, 0);
   assert.is(figures.length, 1);
   assert.is(figures[0]?.rotated, 1);
   assert.is(figures[0]?.carrier, '99970');
 });
 
+test('says by which carrier a slot leaves, for customers who ask for one', () => {
+  const [egress] = plane.egresses();
+  assert.is(egress?.carrier, 'Mastline Virtual');
+  assert.is(egress?.country, null);
+});
+
+test('a start anew knows the history, the figures and the cool-down', async () => {
+  await plane.close();
+  plane = createModemPlane({
+    slots: net.ready.slots,
+    echoUrls: net.ready.echoUrls,
+    dataDir: dir.path,
+    clock: systemClock,
+    log: quietLog,
+    rotation: { limits: { coolDownMs: 600_000 } },
+  });
+  await plane.start();
+  const [past] = plane.rotations.history(1);
+  assert.is(past?.outcome, 'rotated');
+  assert.equal(
+    plane.rotations.unnoted().map(one => one.id),
+    [past?.id],
+  );
+  assert.is(plane.rotations.figures()[0]?.rotated, 1);
+  assert.match((await plane.rotations.rotate(1, { askedFor: 'x' })).reason, /less than 600 s ago/);
+  // The same request again is answered with what came of it, not done again.
+  assert.equal(await plane.rotations.rotate(1, { id: past?.id, askedFor: 'x' }), past);
+  plane.rotations.note([past?.id ?? '']);
+  assert.equal(plane.rotations.unnoted(), []);
+});
+
 test('asks the sticks nothing they do not know, and ends cleanly', async () => {
   assert.equal(await net.faults(), []);
   await plane.close();
-  assert.is((await plane.rotate(1, { reason: 'x' })).reason, 'the agent is stopping');
+  assert.is((await plane.rotations.rotate(1, { askedFor: 'x' })).reason, 'the agent is stopping');
   assert.is(await net.stop(), 0);
   await dir.remove();
 });

@@ -26,7 +26,7 @@ async function turn(steps: RotationStep[], over: Partial<RotationParts> = {}) {
       askExit: async () => {
         const { address, carries } = now.carrier.status();
         if (address === null || !carries) throw new Error('nobody answers');
-        return address;
+        return [address];
       },
       openFlows: async () => 0,
       onPhase: phase => void (phases.at(-1) === phase || phases.push(phase)),
@@ -60,10 +60,40 @@ test('waits for running flows, but not longer than their grace', async () => {
   });
   assert.is(ended.kind, 'rotated');
   assert.equal(left, [-1]);
+  assert.is(ended.drain?.flowsLeft, 0);
   const stubborn = await turn([DATA], { openFlows: async () => 1 });
   assert.ok(stubborn.tookMs >= 16_000 && stubborn.tookMs <= 18_000, `${stubborn.tookMs} ms`);
-  const unknown = await turn([DATA], { openFlows: () => Promise.reject(new Error('no')) });
-  assert.ok(unknown.tookMs >= 16_000 && unknown.tookMs <= 18_000, `${unknown.tookMs} ms`);
+  assert.equal(stubborn.drain, { waitedMs: 10_000, flowsLeft: 1, problem: '' });
+});
+
+test('flows that nobody can count have their whole grace, and the slot and the report say why', async () => {
+  now = await rig();
+  const said: string[] = [];
+  const end = await turn([DATA], {
+    openFlows: () => Promise.reject(new Error('a thread is gone')),
+    onPhase: (phase, detail) => void (phase === 'drain' && said.push(detail)),
+  });
+  assert.is(end.kind, 'rotated');
+  assert.ok(end.tookMs >= 16_000 && end.tookMs <= 18_000, `${end.tookMs} ms`);
+  assert.equal(said, ['', 'running flows cannot be counted: a thread is gone']);
+  assert.equal(end.drain, {
+    waitedMs: 10_000,
+    flowsLeft: null,
+    problem: 'running flows cannot be counted: a thread is gone',
+  });
+});
+
+test('one service that still sees an address of before makes it a collision, whatever others see', async () => {
+  now = await rig();
+  let asked = 0;
+  const end = await turn([DATA], {
+    askExit: async () => {
+      asked += 1;
+      return asked === 1 ? ['198.18.9.10', '198.18.9.77'] : [`198.18.9.2${asked}`, '198.18.9.77'];
+    },
+  });
+  assert.is(end.kind, 'collision');
+  assert.is(end.newAddress, '198.18.9.77');
 });
 
 test('a carrier that holds the address for a while collides first, and gives another after a longer dwell', async () => {
@@ -101,7 +131,7 @@ test('the modem saying "connected" is not enough: an address that nobody sees is
     askExit: async () => {
       asked += 1;
       if (asked > 1) throw new Error('nobody answers');
-      return '198.18.9.10';
+      return ['198.18.9.10'];
     },
   });
   assert.is(end.kind, 'failed');
@@ -166,6 +196,57 @@ test('a stick that hangs in the middle fails the rotation, not the process', asy
   assert.is(end.connected, false);
 });
 
+test('a driver that never answers does not hold the slot for ever', async () => {
+  now = await rig();
+  const stuck = { ...now.driver, disconnect: () => new Promise<never>(() => undefined) };
+  const end = await turn([DATA, RESET], { driver: () => stuck });
+  assert.is(end.kind, 'failed');
+  assert.match(end.reason, /driver did not end within 480 s/);
+  assert.is(end.connected, false);
+  assert.is(end.tookMs, 480_000);
+});
+
+test('a verb that ends after all is followed by no other', async () => {
+  now = await rig();
+  const verbs: string[] = [];
+  let letGo = () => {};
+  const held = new Promise<void>(resolve => {
+    letGo = resolve;
+  });
+  const slow = {
+    ...now.driver,
+    disconnect: async () => {
+      await held;
+      return { ok: true as const, value: undefined };
+    },
+    connect: (apn: null) => {
+      verbs.push('connect');
+      return now.driver.connect(apn);
+    },
+    radio: (on: boolean) => {
+      verbs.push('radio');
+      return now.driver.radio(on);
+    },
+  };
+  await turn([DATA, DATA], { driver: () => slow });
+  letGo();
+  await now.advance(600_000);
+  assert.equal(verbs, []);
+});
+
+test('nothing is taken down that there is no time to bring back', async () => {
+  now = await rig();
+  const end = await turn([DATA], {
+    times: { ...ROTATION_TIMES, deadlineMs: 3000, graceMs: 5000 },
+    openFlows: async () => 1,
+  });
+  assert.is(end.kind, 'failed');
+  assert.match(end.reason, /took over 3 s/);
+  assert.equal(end.attempts, []);
+  assert.is(end.connected, true);
+  assert.is(now.carrier.status().sessions, 1);
+});
+
 test('is given up when the plane closes', async () => {
   now = await rig();
   const closing = new AbortController();
@@ -174,7 +255,7 @@ test('is given up when the plane closes', async () => {
     onPhase: phase => void (phase === 'verify' && closing.abort(new Error('closing'))),
     askExit: async signal => {
       signal.throwIfAborted();
-      return '198.18.9.10';
+      return ['198.18.9.10'];
     },
   });
   assert.is(end.kind, 'failed');

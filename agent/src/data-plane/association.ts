@@ -6,7 +6,6 @@
  *
  * Answers are taken from addresses that the client has spoken to, on any port of theirs, and from nobody else.
  */
-import { createSocket, type Socket } from 'node:dgram';
 import { isIP, isIPv4, SocketAddress } from 'node:net';
 import type { RefusalReason } from '@mastline/shared/protocols/refusal';
 import type { Target } from '@mastline/shared/protocols/target';
@@ -20,6 +19,7 @@ import type { Account } from './meter';
 import type { GuardedEgress } from './policy';
 import { type Lookup, resolveName } from './resolver';
 import type { SessionRoute } from './session-routes';
+import { SlotDatagrams } from './slot-datagrams';
 import { sourceFor } from './source-address';
 
 /** Datagrams that wait for one name; a client that resolves through us sends one or two. */
@@ -69,7 +69,7 @@ export class Association {
   readonly credentialId: string;
   readonly #options: AssociationOptions;
   readonly #lane: Lane;
-  readonly #sockets = new Map<4 | 6, Socket>();
+  readonly #sockets = new Map<4 | 6, SlotDatagrams>();
   readonly #names = new Map<string, Name>();
   readonly #peers = new Set<string>();
   #egress: GuardedEgress | null = null;
@@ -237,21 +237,26 @@ export class Association {
     this.#peers.add(peer);
     dropOldest(this.#peers, MAX_PEERS);
     if (!purse.takeWhole(payload.length)) return;
-    socket.send(payload, port, address, error => {
-      if (error) purse.giveBack(payload.length);
-      else purse.countUp(payload.length);
+    socket.send({ payload, address, port }, taken => {
+      if (taken) purse.countUp(payload.length);
+      else purse.giveBack(payload.length);
     });
   }
 
-  #socket(family: 4 | 6, localAddress: string | null): Socket {
+  #socket(family: 4 | 6, localAddress: string | null): SlotDatagrams {
     const known = this.#sockets.get(family);
     if (known) return known;
-    const socket = createSocket(family === 4 ? 'udp4' : 'udp6');
+    const socket = new SlotDatagrams({
+      family,
+      localAddress,
+      heard: (payload, from) => this.#answered(payload, { host: from.address, port: from.port }),
+      // The modem's address is gone; the next datagram looks again.
+      unbound: () => {
+        this.#sockets.delete(family);
+        this.#lane.refused('modem-failed');
+      },
+    });
     this.#sockets.set(family, socket);
-    // Unreachable ports and the like: the datagram is lost, the association stays.
-    socket.on('error', () => undefined);
-    socket.on('message', (payload, from) => this.#answered(payload, { host: from.address, port: from.port }));
-    socket.bind({ port: 0, exclusive: true, ...(localAddress === null ? {} : { address: localAddress }) });
     return socket;
   }
 

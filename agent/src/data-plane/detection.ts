@@ -62,6 +62,10 @@ class Detection extends Lingering {
     this.#connection.refuse('unsupported-protocol', answer);
   }
 
+  override timedOut(): void {
+    this.#connection.refuse('handshake-timeout', Buffer.alloc(0));
+  }
+
   override clientEnd(): void {
     this.#connection.cut();
   }

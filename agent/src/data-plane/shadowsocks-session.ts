@@ -93,6 +93,12 @@ export class ShadowsocksSession extends Lingering {
     if (this.#at !== 'opening') this.#connection.cut();
   }
 
+  override timedOut(): void {
+    // Who was met with silence is counted already.
+    if (this.#at === 'handshake') this.#connection.refuse('handshake-timeout', EMPTY);
+    else this.#connection.cut();
+  }
+
   override originClosed(): void {
     this.#connection.cut();
   }

@@ -91,6 +91,12 @@ export class Socks5Session extends Lingering {
     if (this.#ahead === null) this.#connection.cut();
   }
 
+  override timedOut(): void {
+    // A request that did not come has no reply; one that came and got no modem in time has none either.
+    if (this.#ahead === null) this.#connection.refuse('handshake-timeout', EMPTY);
+    else this.#connection.cut();
+  }
+
   override originClosed(): void {
     this.#connection.cut();
   }

@@ -1,12 +1,11 @@
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { connect } from 'node:net';
 import type { ServicePlan } from '@mastline/agent/ports';
 import { REFUSALS, type RefusalReason } from '@mastline/shared/protocols/refusal';
 import * as assert from 'uvu/assert';
 import { fakeClock } from '../../support/clock';
 import { suite } from '../../support/suite';
 import { ALICE, basic, type Login, pipelinedSocks5, socks5, tcp } from './clients';
+import { startDeafOrigin } from './deaf-origin';
 import {
   credential,
   endpoint,
@@ -247,27 +246,6 @@ test('a handshake that does not come, or not to its end, is cut at its deadline'
   await rig.close();
 });
 
-/** A port whose queue of connections is full and whose program stands still: SYNs are dropped, dials hang. */
-async function startDeafOrigin(): Promise<{ port: number; close(): void }> {
-  const listener =
-    "const s = require('net').createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => console.log(s.address().port))";
-  const child = spawn(process.execPath, ['-e', listener], { stdio: ['ignore', 'pipe', 'inherit'] });
-  const [line] = await once(child.stdout, 'data');
-  const port = Number(String(line));
-  child.kill('SIGSTOP');
-  const fillers = Array.from({ length: 8 }, () =>
-    connect({ port, host: '127.0.0.1' }).on('error', () => undefined),
-  );
-  await once(fillers[1]!, 'connect');
-  return {
-    port,
-    close: () => {
-      for (const filler of fillers) filler.destroy();
-      child.kill('SIGKILL');
-    },
-  };
-}
-
 test('a dial has a deadline, and says whose fault it was', async () => {
   const origin = await startDeafOrigin();
   const clock = fakeClock();
@@ -286,7 +264,7 @@ test('a dial has a deadline, and says whose fault it was', async () => {
   }
   assert.is(outcome, 'refused');
   await rig.close();
-  origin.close();
+  await origin.close();
 });
 
 test('an idle flow is cut, a busy one is not', async () => {

@@ -2,11 +2,14 @@
 import { randomFillSync } from 'node:crypto';
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
+import { systemClock } from '@mastline/shared/base/clock';
 import type { Credential, Endpoint } from '@mastline/shared/domain/endpoint';
+import { AeadPacketClient } from '@mastline/shared/protocols/shadowsocks/aead-packets';
 import { openAeadClient } from '@mastline/shared/protocols/shadowsocks/aead-stream';
 import { openClient2022 } from '@mastline/shared/protocols/shadowsocks/client-2022';
 import { keysFromPassword } from '@mastline/shared/protocols/shadowsocks/keys';
 import { requireMethod } from '@mastline/shared/protocols/shadowsocks/methods';
+import { PacketClient2022 } from '@mastline/shared/protocols/shadowsocks/packet-client-2022';
 import { createSaltStore } from '@mastline/shared/protocols/shadowsocks/salt-store';
 import type { ShadowsocksStream } from '@mastline/shared/protocols/shadowsocks/stream';
 import type { Target } from '@mastline/shared/protocols/target';
@@ -59,6 +62,17 @@ export function clientStream(method: MethodName, target: Target, name = SECRET):
         { keys: [keyFor(method, 'server'), keyFor(method, name)], target },
         { clock, random: randomly, salts: createSaltStore({ capacity: 64, keepMs: null, clock }) },
       );
+}
+
+export type PacketCodec = Pick<AeadPacketClient, 'seal' | 'open'>;
+
+/** Seals and opens datagrams as the user of `name`. */
+export function packetCodec(method: MethodName, name = SECRET): PacketCodec {
+  const found = requireMethod(method);
+  const key = keyFor(method, name);
+  return found.edition === 'aead'
+    ? new AeadPacketClient(found, key, randomly)
+    : new PacketClient2022(found, [keyFor(method, 'server'), key], { clock: systemClock, random: randomly });
 }
 
 export function seal(stream: ShadowsocksStream, plain: Buffer): Buffer {

@@ -2,24 +2,13 @@ import { randomBytes } from 'node:crypto';
 import dgram from 'node:dgram';
 import { once } from 'node:events';
 import type { ServicePlan } from '@mastline/agent/ports';
-import { systemClock } from '@mastline/shared/base/clock';
-import { AeadPacketClient } from '@mastline/shared/protocols/shadowsocks/aead-packets';
-import { requireMethod } from '@mastline/shared/protocols/shadowsocks/methods';
-import { PacketClient2022 } from '@mastline/shared/protocols/shadowsocks/packet-client-2022';
 import type { Target } from '@mastline/shared/protocols/target';
 import * as assert from 'uvu/assert';
 import { fakeClock } from '../../support/clock';
 import { eventually } from '../../support/eventually';
 import { suite } from '../../support/suite';
 import { credential, freePort, memorySink, startRig } from './rig';
-import {
-  AEAD,
-  EDITION_2022,
-  keyFor,
-  type MethodName,
-  randomly,
-  shadowsocksEndpoint,
-} from './shadowsocks-client';
+import { AEAD, EDITION_2022, type MethodName, packetCodec, shadowsocksEndpoint } from './shadowsocks-client';
 
 const test = suite('Shadowsocks endpoints over UDP');
 const HOST = '127.0.0.1';
@@ -50,21 +39,8 @@ async function startEcho(): Promise<Echo> {
   };
 }
 
-type Codec = Pick<AeadPacketClient, 'seal' | 'open'>;
-
-function codecFor(method: MethodName, name?: string): Codec {
-  const found = requireMethod(method);
-  const key = keyFor(method, name);
-  return found.edition === 'aead'
-    ? new AeadPacketClient(found, key, randomly)
-    : new PacketClient2022(found, [keyFor(method, 'server'), key], {
-        clock: systemClock,
-        random: randomly,
-      });
-}
-
 /** A client of its own port, with what it got back. */
-async function startClient(port: number, method: MethodName, codec = codecFor(method)) {
+async function startClient(port: number, method: MethodName, codec = packetCodec(method)) {
   const socket = dgram.createSocket('udp4');
   socket.bind(0, HOST);
   await once(socket, 'listening');
@@ -178,7 +154,7 @@ test('an answer goes to where the client is now, in the 2022 edition', async () 
   const rig = await rigFor(method);
   rig.clock.jumpTo(Date.now());
   const echo = await startEcho();
-  const codec = codecFor(method);
+  const codec = packetCodec(method);
   const before = await startClient(rig.port, method, codec);
   const after = await startClient(rig.port, method, codec);
   before.send({ host: HOST, port: echo.port }, Buffer.from('one'));
@@ -196,7 +172,7 @@ test('an answer goes to where the client is now, in the 2022 edition', async () 
 test('what policy forbids is dropped and counted, resolved names included; so are strangers and replays', async () => {
   const rig = await rigFor('aes-256-gcm', { allowTargets: [] });
   const client = await startClient(rig.port, 'aes-256-gcm');
-  const wrong = await startClient(rig.port, 'aes-256-gcm', codecFor('aes-256-gcm', 'wrong'));
+  const wrong = await startClient(rig.port, 'aes-256-gcm', packetCodec('aes-256-gcm', 'wrong'));
   client.send({ host: HOST, port: 53 }, Buffer.from('x'));
   client.send({ host: '10.0.0.1', port: 53 }, Buffer.from('x'));
   client.send({ host: 'localhost', port: 53 }, Buffer.from('x'));

@@ -194,6 +194,29 @@ test('targets are judged like those of TCP, also behind a name, and for each dat
   await origin.close();
 });
 
+test('a slot whose address is gone sends nothing by another, and says so for each datagram', async () => {
+  const origin = await echo();
+  const sink = memorySink();
+  const rig = await startRig({ sink, plan: { egresses: [{ ...egress, sourceAddress: '203.0.113.7' }] } });
+  const client = await open(rig);
+  for (const times of [1, 2, 3]) {
+    client.send({ host: HOST, port: origin.port }, 'x');
+    await counted(rig, 'modem-failed', times);
+  }
+  // It comes back within the association's life.
+  await rig.plane.apply({ ...rig.plan, egresses: [{ ...egress, sourceAddress: '127.77.0.2' }] });
+  client.send({ host: HOST, port: origin.port }, 'again');
+  assert.is((await client.answer()).text, 'again');
+  await client.close();
+  await rig.close();
+  assert.equal(
+    origin.heard.map(one => [one.bytes.toString(), one.address]),
+    [['again', '127.77.0.2']],
+  );
+  assert.equal(sink.total(), { up: 5, down: 5, flows: 1 });
+  await origin.close();
+});
+
 test('the association ends with its connection', async () => {
   const origin = await echo();
   const rig = await startRig();

@@ -19,9 +19,12 @@ import { createDataPlane } from './data-plane/data-plane';
 import { threadCount } from './data-plane/thread-count';
 import { Discovery } from './modem-plane/discovery/discovery';
 import { SlotBook } from './modem-plane/discovery/slot-book';
+import { discoveredSlots } from './modem-plane/discovery/slot-source';
+import { SYSTEM_ROOTS } from './modem-plane/discovery/system-roots';
 import { createModemPlane } from './modem-plane/modem-plane';
 import { toldToCustomer } from './modem-plane/rotation-office';
 import type { SlotConfig } from './modem-plane/slot-config';
+import type { SlotSource } from './modem-plane/slot-source';
 import { createLog, type Log } from './observe/log';
 import { logLevel } from './observe/log-level';
 import { openMetricsServer } from './observe/metrics-server';
@@ -99,7 +102,7 @@ async function open(
   let flowCounter: Pick<DataPlane, 'openFlows'> | undefined;
   const modems = createModemPlane({
     slots,
-    ...(config.slots.includes('discover') ? { discovery: discoveryOf(config.dataDir, slots, log) } : {}),
+    sources: config.slots.includes('discover') ? [discoveryOf(config.dataDir, slots, log)] : [],
     echoUrls: config.echoUrls,
     dataDir: config.dataDir,
     clock: systemClock,
@@ -196,13 +199,15 @@ async function open(
 }
 
 /** Finds the modems on USB; numbers that the configuration gives out stay free. */
-function discoveryOf(dataDir: string, slots: readonly SlotConfig[], log: Log): Discovery {
-  return new Discovery({
-    profiles: loadCatalogue(),
+function discoveryOf(dataDir: string, slots: readonly SlotConfig[], log: Log): SlotSource {
+  const profiles = loadCatalogue();
+  const discovery = new Discovery({
+    profiles,
     book: new SlotBook({ dataDir, reserved: new Set(slots.map(slot => slot.slot)) }),
     clock: systemClock,
     log: log.child('discovery'),
   });
+  return discoveredSlots(discovery, { profiles, dev: SYSTEM_ROOTS.dev });
 }
 
 interface EnrolFrame {

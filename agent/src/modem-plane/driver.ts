@@ -94,6 +94,21 @@ export interface ShortMessage {
   unread: boolean;
 }
 
+/** Everything that one poll tells, whatever the modem speaks. */
+export interface ModemStatus {
+  data: DataState;
+  bearer: Bearer;
+  registration: Registration;
+  sim: SimState;
+}
+
+/** `changing`: on its way up or down; `refused`: it was tried and the network or the modem said no. */
+export interface DataState {
+  state: 'up' | 'changing' | 'down' | 'refused';
+  /** Why it is not up, for people; empty when it is. */
+  reason: string;
+}
+
 export interface ModemDriver {
   readonly kind: 'hilink' | 'at' | 'mbim';
   identity(): Promise<Outcome<ModemIdentity>>;

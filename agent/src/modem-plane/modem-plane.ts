@@ -3,13 +3,14 @@
  * never delays another; each has a supervisor of its own (slot-supervisor.ts). START HERE.
  */
 import { networkInterfaces } from 'node:os';
+import { loadCatalogue } from '@mastline/firmware-profiles/catalogue';
 import { type Clock, sleep, type Timer } from '@mastline/shared/base/clock';
 import { CodedError, codeOf, messageOf } from '@mastline/shared/base/coded-error';
 import { parseOrExplain } from '@mastline/shared/base/problems';
+import type { Profile } from '@mastline/shared/profile/schema';
 import { z } from 'zod';
 import type { Log } from '../observe/log';
 import type { ModemPlane, RotationRequest } from '../ports';
-import { absenceOf, type SlotSource, slotsOf } from './discovery/slot-source';
 import { NetworkJournal } from './network-journal';
 import { surveyNetwork } from './network-survey';
 import type { RotationTimes } from './rotation';
@@ -17,8 +18,17 @@ import type { RotationLimits, RotationReport } from './rotation-desk';
 import { rotationLadder } from './rotation-ladder';
 import { RotationOffice } from './rotation-office';
 import { type RunIp, runIp } from './run-ip';
-import { AddressSlot, InterfaceSlot, type SlotConfig } from './slot-config';
-import { canChangeNetwork, existingAddress, repairSlot, type SlotNetwork, setUpSlot } from './slot-network';
+import { AddressSlot, InterfaceSlot, routerOf, type SlotConfig } from './slot-config';
+import { profileNamed } from './slot-driver';
+import {
+  canChangeNetwork,
+  carrierAddressOf,
+  existingAddress,
+  repairSlot,
+  type SlotNetwork,
+  setUpSlot,
+} from './slot-network';
+import type { SlotSource } from './slot-source';
 import { SlotSupervisor } from './slot-supervisor';
 
 /** Between two comparisons of what is wanted with what is there. */
@@ -35,8 +45,10 @@ export interface ModemPlaneOptions {
   dataDir: string;
   clock: Clock;
   log: Log;
-  /** Slots found on USB, beside the configured ones. The plane starts and closes it. */
-  discovery?: SlotSource;
+  /** Slots that come and go, beside the configured ones, which have the right of way. The plane starts and closes them. */
+  sources?: readonly SlotSource[];
+  /** Firmware profiles; those that come with the program when left out. */
+  profiles?: readonly Profile[];
   /** How `ip` is run; tests may listen in. */
   runIp?: RunIp;
   /** Flows that run through a slot now. Without it a rotation waits its whole grace period. */
@@ -65,7 +77,10 @@ export function createModemPlane(options: ModemPlaneOptions): RotatingModemPlane
   for (const [i, slot] of slots.entries())
     if (slots.findIndex(other => other.slot === slot.slot) !== i)
       throw new CodedError('modem/config', `slots[${i}].slot: number ${slot.slot} is given twice`);
-  return new Plane({ ...options, slots, echoUrls, runIp: options.runIp ?? runIp });
+  const profiles = once(() => options.profiles ?? loadCatalogue());
+  for (const [i, { api }] of slots.entries())
+    if (api.kind === 'at') checkProfile(api.profile, profiles(), `slots[${i}].api.profile`);
+  return new Plane({ ...options, slots, echoUrls, profiles, runIp: options.runIp ?? runIp });
 }
 
 /** Parsed as the kind it means to be, so that the wrong field is named and not the union. */
@@ -75,17 +90,44 @@ function parseSlot(slot: z.input<typeof SlotConfig>, what: string): SlotConfig {
     : parseOrExplain(InterfaceSlot, slot as InterfaceSlot, what, 'modem/config');
 }
 
-type Checked = Omit<ModemPlaneOptions, 'slots' | 'runIp'> & { slots: SlotConfig[]; runIp: RunIp };
+function checkProfile(id: string, profiles: readonly Profile[], what: string): void {
+  try {
+    profileNamed(id, profiles);
+  } catch (error) {
+    throw new CodedError('modem/config', `${what}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function once<T>(make: () => T): () => T {
+  let made: { value: T } | undefined;
+  return () => {
+    made ??= { value: make() };
+    return made.value;
+  };
+}
+
+type Checked = Omit<ModemPlaneOptions, 'slots' | 'runIp' | 'profiles'> & {
+  slots: SlotConfig[];
+  runIp: RunIp;
+  profiles: () => readonly Profile[];
+};
 
 class Plane implements RotatingModemPlane {
   readonly #options: Checked;
   readonly #journal: NetworkJournal;
   #supervisors: SlotSupervisor[];
-  /** Slots that were discovered and have nothing to bring up now, with the reason. */
+  /** Slots of the sources that have nothing to bring up now, with the reason. */
   readonly #gone = new Map<number, string>();
-  readonly #networks = new Map<number, SlotNetwork>();
+  /** Which source a slot that is not configured came from. */
+  readonly #origins = new Map<number, SlotSource>();
+  /** `key` is what of the carrier it was made of. */
+  readonly #networks = new Map<number, SlotNetwork & { key: string }>();
   readonly rotations: RotationOffice;
-  readonly #ladder = rotationLadder('hilink');
+  readonly #ladders = {
+    hilink: rotationLadder('hilink'),
+    at: rotationLadder('at'),
+    mbim: rotationLadder('mbim'),
+  };
   #listeners: (() => void)[] = [];
   #repair: Timer | undefined;
   #repairing: Promise<void> = Promise.resolve();
@@ -106,19 +148,24 @@ class Plane implements RotatingModemPlane {
     this.#supervisors = options.slots.map(config => this.#supervise(config));
   }
 
-  #supervise(config: SlotConfig): SlotSupervisor {
-    const { echoUrls, ownEchoUrl, clock, log, openFlows, rotation } = this.#options;
+  #supervise(config: SlotConfig, source?: SlotSource): SlotSupervisor {
+    const { echoUrls, ownEchoUrl, clock, log, openFlows, profiles, rotation } = this.#options;
     const { limits, graceMs, past } = this.rotations.openSlot(config);
-    return new SlotSupervisor({
+    const supervisor: SlotSupervisor = new SlotSupervisor({
       config,
-      echoUrls,
+      echoUrls: config.echoUrls ?? echoUrls,
       clock,
       log: log.child('modem', { slot: config.slot }),
+      profiles,
       onChange: () => {
-        if (!this.#closed) for (const listener of this.#listeners) listener();
+        if (this.#closed) return;
+        const { model, firmware } = supervisor.identity;
+        if (model !== null) source?.learn?.(config.usbPath, { model, hardware: null, firmware });
+        for (const listener of this.#listeners) listener();
       },
+      onBearer: () => this.#after(() => this.#keepNetworks()),
       rotation: {
-        ladder: this.#ladder,
+        ladder: this.#ladders[config.api.kind],
         statistics: this.rotations.statistics,
         openFlows: async () => {
           if (openFlows) return openFlows(config.slot);
@@ -131,6 +178,12 @@ class Plane implements RotatingModemPlane {
         limits: { ...rotation?.limits, ...limits },
       },
     });
+    return supervisor;
+  }
+
+  /** Changes of the network, one after the other. */
+  #after(work: () => Promise<void>): void {
+    this.#repairing = this.#repairing.then(work);
   }
 
   async start(): Promise<void> {
@@ -140,20 +193,17 @@ class Plane implements RotatingModemPlane {
       const removed = await this.#journal.recover();
       if (removed > 0) log.warn('removed what a crash left in the network', { items: removed });
     }
-    const { discovery } = this.#options;
-    if (discovery) {
-      await discovery.start();
-      await this.#follow(discovery);
-      discovery.onChange(() => {
-        this.#repairing = this.#repairing
-          .then(() => this.#follow(discovery))
-          .then(() => this.#keepNetworks());
+    for (const source of this.#options.sources ?? []) {
+      await source.start();
+      await this.#follow(source);
+      source.onChange(() => {
+        this.#after(() => this.#follow(source));
+        this.#after(() => this.#keepNetworks());
       });
     }
-    await this.#keepNetworks();
-    this.#repair = clock.every(REPAIR_EVERY_MS, () => {
-      this.#repairing = this.#repairing.then(() => this.#keepNetworks());
-    });
+    this.#after(() => this.#keepNetworks());
+    await this.#repairing;
+    this.#repair = clock.every(REPAIR_EVERY_MS, () => this.#after(() => this.#keepNetworks()));
     const begun = clock.monotonicMs();
     while (!this.#closed && !this.#supervisors.every(one => one.settled())) {
       if (clock.monotonicMs() - begun > START_DEADLINE_MS) break;
@@ -180,7 +230,7 @@ class Plane implements RotatingModemPlane {
     this.#repair?.cancel();
     for (const supervisor of this.#supervisors) supervisor.close();
     await this.rotations.close();
-    await this.#options.discovery?.close();
+    for (const source of this.#options.sources ?? []) await source.close();
     await this.#repairing;
     if (this.#mayChange) await this.#journal.removeAll();
   }
@@ -192,42 +242,61 @@ class Plane implements RotatingModemPlane {
     return { slot, askedFor, carrier: null, kind: 'unavailable', reason, retryAfterMs: null };
   }
 
-  /** Takes up what discovery has found: a slot whose stick came back elsewhere begins anew. Never rejects. */
-  async #follow(discovery: SlotSource): Promise<void> {
+  /** Takes up what a source has now: a slot that is reached another way begins anew. Never rejects. */
+  async #follow(source: SlotSource): Promise<void> {
     if (this.#closed) return;
-    const modems = discovery.modems();
-    const wanted = slotsOf(modems);
+    const wanted = source.slots().filter(config => this.#mayHave(source, config));
     let changed = false;
-    for (const one of this.#supervisors) {
-      const { slot, usbPath } = one.config;
-      const isDiscovered = !this.#options.slots.some(config => config.slot === slot);
-      if (!isDiscovered || wanted.some(config => config.slot === slot)) continue;
-      this.#gone.set(slot, absenceOf(usbPath, modems));
+    for (const one of [...this.#supervisors]) {
+      const { config } = one;
+      if (this.#origins.get(config.slot) !== source || wanted.some(({ slot }) => slot === config.slot))
+        continue;
+      const why = source.whyAbsent(config);
+      if (why !== null) {
+        this.#gone.set(config.slot, why);
+        continue;
+      }
+      await this.#release(one);
+      this.#supervisors = this.#supervisors.filter(other => other !== one);
+      this.#origins.delete(config.slot);
+      this.#gone.delete(config.slot);
+      changed = true;
     }
     for (const config of wanted) {
       this.#gone.delete(config.slot);
       const before = this.#supervisors.find(one => one.config.slot === config.slot);
-      if (before && 'interface' in before.config && before.config.interface === config.interface) continue;
+      if (before && JSON.stringify(before.config) === JSON.stringify(config)) continue;
       if (before) await this.#release(before);
-      this.#supervisors = [...this.#supervisors.filter(one => one !== before), this.#supervise(config)];
+      const supervisor = this.#supervise(config, source);
+      this.#supervisors = [...this.#supervisors.filter(one => one !== before), supervisor];
+      this.#origins.set(config.slot, source);
       changed = true;
     }
     if (changed) for (const listener of this.#listeners) listener();
   }
 
+  /** A number that is given out already is not given out again. */
+  #mayHave(source: SlotSource, { slot }: SlotConfig): boolean {
+    const configured = this.#options.slots.some(config => config.slot === slot);
+    const owner = this.#origins.get(slot);
+    return !configured && (owner === undefined || owner === source);
+  }
+
   /** The link stays up: its name may be another slot's by now. */
   async #release(supervisor: SlotSupervisor): Promise<void> {
     supervisor.close();
-    const network = this.#networks.get(supervisor.config.slot);
-    this.#networks.delete(supervisor.config.slot);
+    await this.#takeDown(supervisor.config.slot);
+  }
+
+  /** What a slot has in the network, but for its link. Never rejects. */
+  async #takeDown(slot: number): Promise<void> {
+    const network = this.#networks.get(slot);
+    this.#networks.delete(slot);
     try {
       if (network) await this.#journal.remove(network.items.filter(item => item.kind !== 'link-up'));
     } catch (error) {
       // They stay in the journal, and are taken down at the end.
-      this.#options.log.warn('what a slot had in the network stays for now', {
-        slot: supervisor.config.slot,
-        error,
-      });
+      this.#options.log.warn('what a slot had in the network stays for now', { slot, error });
     }
   }
 
@@ -269,9 +338,22 @@ class Plane implements RotatingModemPlane {
       return;
     }
     try {
+      const carrier = routerOf(slot) === null ? carrierAddressOf(supervisor.bearer) : null;
+      const key = JSON.stringify(carrier);
       let network = this.#networks.get(slot.slot);
+      if (network && network.key !== key) {
+        // The carrier gave another address, or none: what was made of the old one goes first.
+        supervisor.setNetwork({ kind: 'linked', problem: '' });
+        await this.#takeDown(slot.slot);
+        network = undefined;
+      }
+      if (routerOf(slot) === null && carrier === null) {
+        supervisor.setNetwork({ kind: 'linked', problem: '' });
+        return;
+      }
       if (!network) {
-        network = await setUpSlot(slot, { runIp: run, journal: this.#journal, clock });
+        const made = await setUpSlot(slot, { runIp: run, journal: this.#journal, clock, carrier });
+        network = { ...made, key };
         this.#networks.set(slot.slot, network);
         log.info('slot network', {
           slot: slot.slot,
@@ -286,7 +368,11 @@ class Plane implements RotatingModemPlane {
     } catch (error) {
       // Unplugged between the look and the change: the next look says so.
       log.warn('slot network failed', { slot: slot.slot, error });
-      supervisor.setNetwork({ kind: 'failed', reason: reasonOf(error) });
+      const reason = reasonOf(error);
+      // Its port is there all the same: the modem is looked after, and the next connection may bring another address.
+      supervisor.setNetwork(
+        routerOf(slot) === null ? { kind: 'linked', problem: reason } : { kind: 'failed', reason },
+      );
     }
   }
 

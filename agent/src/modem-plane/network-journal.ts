@@ -14,6 +14,8 @@ export const JOURNAL_NAME = 'network-journal.json';
 /** One thing that was made; each can be removed without touching anybody else's. */
 export const NetworkItem = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('link-up'), interface: z.string() }),
+  /** `before` is what it was, and will be again. */
+  z.strictObject({ kind: z.literal('mtu'), interface: z.string(), mtu: z.int(), before: z.int() }),
   z.strictObject({ kind: z.literal('address'), interface: z.string(), address: z.string(), prefix: z.int() }),
   /** `words` as `ip route` takes them, without the table. */
   z.strictObject({ kind: z.literal('route'), table: z.int(), words: z.array(z.string()) }),
@@ -113,6 +115,8 @@ export function makeOf(item: NetworkItem): string[] {
   switch (item.kind) {
     case 'link-up':
       return ['link', 'set', 'dev', item.interface, 'up'];
+    case 'mtu':
+      return ['link', 'set', 'dev', item.interface, 'mtu', String(item.mtu)];
     case 'address':
       return ['address', 'add', `${item.address}/${item.prefix}`, 'dev', item.interface, 'noprefixroute'];
     case 'route':
@@ -126,6 +130,8 @@ function undoOf(item: NetworkItem): string[] {
   switch (item.kind) {
     case 'link-up':
       return ['link', 'set', 'dev', item.interface, 'down'];
+    case 'mtu':
+      return ['link', 'set', 'dev', item.interface, 'mtu', String(item.before)];
     case 'address':
       return ['address', 'del', `${item.address}/${item.prefix}`, 'dev', item.interface];
     case 'route':

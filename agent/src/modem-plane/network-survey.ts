@@ -7,6 +7,7 @@ const Links = z.array(
   z.looseObject({
     ifname: z.string().optional(),
     flags: z.array(z.string()).optional(),
+    mtu: z.number().optional(),
     addr_info: z
       .array(z.looseObject({ local: z.string().optional(), prefixlen: z.number().optional() }))
       .optional(),
@@ -34,7 +35,7 @@ const Routes = z.array(
 );
 
 export interface NetworkSurvey {
-  links: Map<string, { up: boolean }>;
+  links: Map<string, { up: boolean; mtu?: number | undefined }>;
   addresses: { interface: string; address: string; prefix: number }[];
   rules: { priority: number; from: string; table: number }[];
   routes: { dst: string; dev: string; gateway: string; table: number; metric: number }[];
@@ -50,7 +51,9 @@ export async function surveyNetwork(runIp: RunIp): Promise<NetworkSurvey> {
   const routes = await read(Routes, ['-N', '-j', '-4', 'route', 'show', 'table', 'all']);
   return {
     links: new Map(
-      all.flatMap(link => (link.ifname ? [[link.ifname, { up: link.flags?.includes('UP') ?? false }]] : [])),
+      all.flatMap(link =>
+        link.ifname ? [[link.ifname, { up: link.flags?.includes('UP') ?? false, mtu: link.mtu }]] : [],
+      ),
     ),
     addresses: links.flatMap(link =>
       (link.addr_info ?? []).flatMap(info =>
@@ -80,6 +83,8 @@ export function isPresent(item: NetworkItem, survey: NetworkSurvey): boolean {
   switch (item.kind) {
     case 'link-up':
       return survey.links.get(item.interface)?.up === true;
+    case 'mtu':
+      return survey.links.get(item.interface)?.mtu === item.mtu;
     case 'address':
       return survey.addresses.some(one => one.interface === item.interface && one.address === item.address);
     case 'rule':

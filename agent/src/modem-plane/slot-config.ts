@@ -1,6 +1,6 @@
 /**
- * What the modem plane is told of each slot, by the node's configuration or by the virtual network. Which slots
- * exist and how each is reached; what state they are in is found out by the plane.
+ * What the modem plane is told of each slot, by the node's configuration, by discovery or by the virtual network: how
+ * the modem is spoken to and where its traffic leaves. What state it is in is found out by the plane.
  */
 import { RotationSchedule } from '@mastline/shared/domain/rotation';
 import { z } from 'zod';
@@ -25,10 +25,55 @@ const Rotation = z.strictObject({
   graceSeconds: z.int().min(0).max(120).optional(),
 });
 
+/** The access point that the carrier wants; what the SIM or the modem brings along when left out. */
+const ApnConfig = z
+  .strictObject({
+    name: z.string().min(1).max(100),
+    username: z.string().max(127).default(''),
+    password: z.string().max(127).default(''),
+    authentication: z.enum(['none', 'pap', 'chap']).default('none'),
+    ipType: z.enum(['ipv4', 'ipv6', 'ipv4v6']).default('ipv4'),
+  })
+  .refine(apn => apn.username === '' || apn.authentication !== 'none', {
+    path: ['authentication'],
+    message: 'must be "pap" or "chap" where a "username" is given',
+  });
+
+const DevicePath = z
+  .string()
+  .regex(/^\/[\x21-\x7e]{1,200}$/, 'must be an absolute path, such as /dev/ttyUSB2 or /dev/cdc-wdm0');
+
+const AtApi = z.strictObject({
+  kind: z.literal('at'),
+  /** The serial port that answers AT. Prefer /dev/serial/by-path/…: numbers move. */
+  port: DevicePath,
+  /** Id of the firmware profile. */
+  profile: z
+    .string()
+    .regex(/^[a-z0-9-]+\/[a-z0-9-]+$/, 'must be "vendor/model" of a firmware profile')
+    .default('generic/at'),
+  apn: ApnConfig.optional(),
+  /** Only asks what the modem is: it is not dialled before its profile is known. Set by discovery. */
+  identifying: z.boolean().optional(),
+});
+
+const MbimApi = z.strictObject({
+  kind: z.literal('mbim'),
+  device: DevicePath,
+  /** Always through mbim-proxy; without it, when another program holds the device. */
+  proxy: z.boolean().optional(),
+  apn: ApnConfig.optional(),
+});
+
+export const SlotApi = z.discriminatedUnion('kind', [HilinkApi, AtApi, MbimApi], {
+  error: '"kind" must be hilink, at or mbim',
+});
+export type SlotApi = z.infer<typeof SlotApi>;
+
 const Common = {
   slot: z.int().min(0).max(65_535),
   usbPath: z.string().min(1).max(128),
-  api: HilinkApi,
+  api: SlotApi,
   /** Simulated by us. */
   virtual: z.boolean(),
   /**
@@ -36,14 +81,22 @@ const Common = {
    */
   dnsServers: z.array(z.string().min(1).max(64)).max(8).optional(),
   rotation: Rotation.optional(),
+  /** Services that tell this slot its exit address, instead of the node's. */
+  echoUrls: z
+    .array(z.url({ protocol: /^https?$/, error: 'must be an http:// or https:// URL' }))
+    .max(8)
+    .optional(),
 };
 
-/** A stick behind a network interface of its own, which the agent sets up. */
+/** A modem behind a network interface of its own, which the agent sets up. */
 export const InterfaceSlot = z.strictObject({
   ...Common,
   interface: z.string().regex(/^[^\s/]{1,15}$/, 'must be the name of a network interface'),
-  /** The stick's own address; its /24 is the slot's subnet. */
-  gateway: z.ipv4().default('192.168.8.1'),
+  /**
+   * The modem's own address where it is a router (HiLink; ECM, RNDIS and NCM of Quectel): its /24 is the slot's
+   * subnet. 192.168.8.1 when left out with HiLink. Left out with AT or MBIM: the carrier's address is the interface's.
+   */
+  gateway: z.ipv4().optional(),
 });
 export type InterfaceSlot = z.infer<typeof InterfaceSlot>;
 
@@ -56,3 +109,25 @@ export type AddressSlot = z.infer<typeof AddressSlot>;
 
 export const SlotConfig = z.union([InterfaceSlot, AddressSlot]);
 export type SlotConfig = z.infer<typeof SlotConfig>;
+
+/** Where a stick of an untouched HiLink firmware is. */
+export const HILINK_ADDRESS = '192.168.8.1';
+
+/** The modem's address where it routes; null where the interface carries the carrier's own address. */
+export function routerOf(slot: Pick<InterfaceSlot, 'api' | 'gateway'>): string | null {
+  return slot.gateway ?? (slot.api.kind === 'hilink' ? HILINK_ADDRESS : null);
+}
+
+/** What no customer may reach through the slot: the modem's web UI, and the subnet that it hands out. */
+export function guardedOf(config: SlotConfig): string[] {
+  if ('interface' in config) {
+    const router = routerOf(config);
+    return router === null ? [] : [`${subnetOf(router)}.0/24`];
+  }
+  return config.api.kind === 'hilink' ? [`${new URL(config.api.url).hostname}/32`] : [];
+}
+
+/** `192.168.8.1` → `192.168.8` */
+export function subnetOf(address: string): string {
+  return address.split('.').slice(0, 3).join('.');
+}

@@ -1,17 +1,19 @@
 /**
- * Gives an interface slot its way out: a host address of its own in the stick's subnet, a routing table of its own
- * that ends in `unreachable`, and the rule that leads from the one to the other. So sticks with the same address and
- * MAC do not collide, and what should leave through a dead modem leaves nowhere. All sticks keep their settings.
+ * Gives an interface slot its way out: an address, a routing table of its own that ends in `unreachable`, and the rule
+ * that leads from the one to the other. Where the modem is a router (HiLink, ECM) the address is one of ours in its
+ * subnet, so that sticks with the same address and MAC do not collide; else it is the carrier's own, as MBIM or a
+ * Huawei NDIS connection gives it. What should leave through a dead modem leaves nowhere. Modems keep their settings.
  */
 import { readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import type { Clock } from '@mastline/shared/base/clock';
 import { CodedError, codeOf } from '@mastline/shared/base/coded-error';
+import type { Bearer } from './driver';
 import { withMachineLock } from './machine-lock';
 import { makeOf, type NetworkItem, type NetworkJournal } from './network-journal';
 import { isPresent, type NetworkSurvey, surveyNetwork } from './network-survey';
 import type { RunIp } from './run-ip';
-import type { InterfaceSlot } from './slot-config';
+import { type InterfaceSlot, routerOf, subnetOf } from './slot-config';
 
 /** Host part of the first address that is tried: sticks hand out .100 themselves. */
 const FIRST_HOST = 101;
@@ -21,12 +23,24 @@ const FIRST_TABLE = 1000;
 const TABLES_TRIED = 4096;
 /** Below every metric that anybody sets. */
 const LAST_METRIC = '4278198272';
+/** What IPv4 asks of every link (RFC 791). */
+const MIN_MTU = 68;
 const CAP_NET_ADMIN = 12n;
 
 /** What a slot has been given; `items` are wanted as long as the agent runs. */
 export interface SlotNetwork {
   sourceAddress: string;
   items: NetworkItem[];
+}
+
+/** What of a data connection goes onto the interface. */
+export type CarrierAddress = Pick<Bearer, 'prefixLength' | 'gateway' | 'mtu'> & { address: string };
+
+/** The part of a bearer that the network is made of; null while there is nothing to make it of. */
+export function carrierAddressOf(bearer: Bearer | null): CarrierAddress | null {
+  if (bearer === null || !bearer.connected || bearer.address === null) return null;
+  const { address, prefixLength, gateway, mtu } = bearer;
+  return { address, prefixLength, gateway, mtu };
 }
 
 /** True when this process may change addresses and routes. */
@@ -40,14 +54,17 @@ export function existingAddress(interfaceName: string): string | undefined {
   return networkInterfaces()[interfaceName]?.find(one => one.family === 'IPv4')?.address;
 }
 
-/** Chooses and makes a slot's network. Throws `network/…` with what to do. */
+/**
+ * Chooses and makes a slot's network. `carrier` is needed where the modem is no router. Throws `network/…` with what
+ * to do.
+ */
 export async function setUpSlot(
   slot: InterfaceSlot,
-  parts: { runIp: RunIp; journal: NetworkJournal; clock: Clock },
+  parts: { runIp: RunIp; journal: NetworkJournal; clock: Clock; carrier?: CarrierAddress | null },
 ): Promise<SlotNetwork> {
   return withMachineLock(parts.clock, async () => {
     const survey = await surveyNetwork(parts.runIp);
-    const wanted = planSlot(slot, survey);
+    const wanted = planSlot(slot, survey, parts.carrier ?? null);
     const missing = wanted.items.filter(item => !isPresent(item, survey));
     parts.journal.record(missing);
     try {
@@ -80,21 +97,89 @@ async function make(items: readonly NetworkItem[], survey: NetworkSurvey, runIp:
   return made;
 }
 
-/** The first address, table and priority that nobody on this machine uses. Pure. */
-export function planSlot(slot: InterfaceSlot, survey: NetworkSurvey): SlotNetwork {
-  const subnet = slot.gateway.split('.').slice(0, 3).join('.');
+/** What the slot is to be given. Pure. */
+export function planSlot(
+  slot: InterfaceSlot,
+  survey: NetworkSurvey,
+  carrier: CarrierAddress | null = null,
+): SlotNetwork {
+  const router = routerOf(slot);
+  if (router !== null) return planBehindRouter(slot, router, survey);
+  if (carrier !== null) return planOnCarrier(slot, carrier, survey);
+  throw new CodedError(
+    'network/no-carrier-address',
+    `slot ${slot.slot} has no data connection to take an address from`,
+  );
+}
+
+/** The first address, table and priority that nobody on this machine uses. */
+function planBehindRouter(slot: InterfaceSlot, gateway: string, survey: NetworkSurvey): SlotNetwork {
+  const subnet = subnetOf(gateway);
   // A rule from an address counts, too: its owner's stick may be unplugged at the moment.
   const taken = new Set([...survey.addresses.map(one => one.address), ...survey.rules.map(one => one.from)]);
   const candidates = Array.from(
     { length: LAST_HOST - FIRST_HOST + 1 },
     (_, i) => `${subnet}.${FIRST_HOST + i}`,
   );
-  const sourceAddress = candidates.find(address => address !== slot.gateway && !taken.has(address));
+  const sourceAddress = candidates.find(address => address !== gateway && !taken.has(address));
   if (sourceAddress === undefined)
     throw new CodedError('network/no-address', `${subnet}.${FIRST_HOST} to .${LAST_HOST} are all in use`, {
       userMessage: `Slot ${slot.slot}: every address from ${subnet}.${FIRST_HOST} to .${LAST_HOST} is in use on this machine. Remove leftovers of other programs ("ip address", "ip rule").`,
     });
 
+  const table = freeTable(slot, survey);
+  const ways = [
+    [`${subnet}.0/24`, 'dev', slot.interface, 'src', sourceAddress],
+    ['default', 'via', gateway, 'dev', slot.interface, 'src', sourceAddress],
+  ];
+  return { sourceAddress, items: itemsOf({ slot, sourceAddress, prefix: 24, table, ways }) };
+}
+
+/** The address that the carrier gave, with everything behind it reached through the interface. */
+function planOnCarrier(slot: InterfaceSlot, carrier: CarrierAddress, survey: NetworkSurvey): SlotNetwork {
+  const { address: sourceAddress, gateway, mtu } = carrier;
+  const rival =
+    survey.addresses.find(one => one.address === sourceAddress && one.interface !== slot.interface)
+      ?.interface ?? (survey.rules.some(one => one.from === sourceAddress) ? 'a routing rule' : undefined);
+  if (rival !== undefined)
+    throw new CodedError('network/address-taken', `${sourceAddress} is in use by ${rival}`, {
+      userMessage: `Slot ${slot.slot}: the carrier gave ${sourceAddress}, which is in use on this machine already (${rival}). It is set up once that is free; reconnecting the modem may give it another address.`,
+      retryable: true,
+    });
+  const table = freeTable(slot, survey);
+  const before = survey.links.get(slot.interface)?.mtu;
+  const limit: NetworkItem[] =
+    mtu !== null && mtu >= MIN_MTU && before !== undefined && before !== mtu
+      ? [{ kind: 'mtu', interface: slot.interface, mtu, before }]
+      : [];
+  // Carriers name gateways outside of their prefix, and a link without ARP needs none.
+  const way =
+    gateway === null
+      ? ['default', 'dev', slot.interface, 'src', sourceAddress]
+      : ['default', 'via', gateway, 'dev', slot.interface, 'src', sourceAddress, 'onlink'];
+  const items = itemsOf({ slot, sourceAddress, prefix: carrier.prefixLength ?? 32, table, ways: [way] });
+  return { sourceAddress, items: [...items.slice(0, 1), ...limit, ...items.slice(1)] };
+}
+
+function itemsOf(plan: {
+  slot: InterfaceSlot;
+  sourceAddress: string;
+  prefix: number;
+  table: number;
+  ways: string[][];
+}): NetworkItem[] {
+  const { slot, sourceAddress, prefix, table } = plan;
+  return [
+    { kind: 'link-up', interface: slot.interface },
+    // The dead end first and the ways out last: at no moment does the address lead into the main table.
+    { kind: 'route', table, words: ['unreachable', 'default', 'metric', LAST_METRIC] },
+    { kind: 'rule', from: sourceAddress, table, priority: table },
+    { kind: 'address', interface: slot.interface, address: sourceAddress, prefix },
+    ...plan.ways.map((words): NetworkItem => ({ kind: 'route', table, words })),
+  ];
+}
+
+function freeTable(slot: InterfaceSlot, survey: NetworkSurvey): number {
   const numbers = new Set([
     ...survey.rules.flatMap(one => [one.table, one.priority]),
     ...survey.routes.map(one => one.table),
@@ -107,19 +192,5 @@ export function planSlot(slot: InterfaceSlot, survey: NetworkSurvey): SlotNetwor
       'network/no-table',
       `no routing table from ${FIRST_TABLE + slot.slot} to ${end} is free`,
     );
-
-  const items: NetworkItem[] = [
-    { kind: 'link-up', interface: slot.interface },
-    // The dead end first and the ways out last: at no moment does the address lead into the main table.
-    { kind: 'route', table, words: ['unreachable', 'default', 'metric', LAST_METRIC] },
-    { kind: 'rule', from: sourceAddress, table, priority: table },
-    { kind: 'address', interface: slot.interface, address: sourceAddress, prefix: 24 },
-    { kind: 'route', table, words: [`${subnet}.0/24`, 'dev', slot.interface, 'src', sourceAddress] },
-    {
-      kind: 'route',
-      table,
-      words: ['default', 'via', slot.gateway, 'dev', slot.interface, 'src', sourceAddress],
-    },
-  ];
-  return { sourceAddress, items };
+  return table;
 }

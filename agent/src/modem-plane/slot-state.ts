@@ -1,20 +1,24 @@
 /** What state a slot is in, and why: pure, from the facts that its supervisor has gathered (slot-supervisor.ts). */
 import type { ModemState } from '@mastline/shared/domain/modem';
-import type { DriverFault } from './driver';
-import { type HilinkStatus, whyDown } from './drivers/hilink/readings';
+import type { DriverFault, ModemStatus } from './driver';
 
 export type NetworkFacts =
   | { kind: 'unknown' }
   | { kind: 'absent'; reason: string }
   | { kind: 'failed'; reason: string }
+  /**
+   * The modem's interface is there; the carrier's address comes with the data connection. `problem`: why it cannot be
+   * set up although it has come; else empty.
+   */
+  | { kind: 'linked'; problem: string }
   /** `note` is what a person should know although it works. */
   | { kind: 'up'; sourceAddress: string; note: string };
 
 export type ApiFacts =
   | { kind: 'unasked' }
-  | { kind: 'answered'; status: HilinkStatus }
+  | { kind: 'answered'; status: ModemStatus }
   /** `last` is what the modem said before it fell silent. */
-  | { kind: 'failing'; fault: DriverFault; failures: number; last: HilinkStatus | null };
+  | { kind: 'failing'; fault: DriverFault; failures: number; last: ModemStatus | null };
 
 export interface ExitFacts {
   address: string | null;
@@ -49,13 +53,17 @@ export function judgeSlot(facts: SlotFacts): SlotVerdict {
       return { state: 'absent', reason: network.reason, ready: false };
     case 'failed':
       return { state: 'failed', reason: network.reason, ready: false };
+    case 'linked':
     case 'up':
       break;
   }
-  const noted = (verdict: SlotVerdict): SlotVerdict => ({
-    ...verdict,
-    reason: [verdict.reason, network.note].filter(part => part !== '').join('; '),
-  });
+  const noted = (verdict: SlotVerdict): SlotVerdict =>
+    network.kind === 'linked'
+      ? withoutAddress(verdict, api, network.problem)
+      : {
+          ...verdict,
+          reason: [verdict.reason, network.note].filter(part => part !== '').join('; '),
+        };
   switch (api.kind) {
     case 'unasked':
       return noted({ state: 'probing', reason: 'the modem has not been asked yet', ready: false });
@@ -66,7 +74,19 @@ export function judgeSlot(facts: SlotFacts): SlotVerdict {
   }
 }
 
-function judgeStatus(status: HilinkStatus, exit: ExitFacts): SlotVerdict {
+/** Connected by the modem's word, and nothing can leave yet. */
+function withoutAddress(verdict: SlotVerdict, api: ApiFacts, problem: string): SlotVerdict {
+  if (verdict.state !== 'connected') return verdict;
+  if (problem !== '') return { state: 'failed', reason: problem, ready: false };
+  const status = api.kind === 'answered' ? api.status : null;
+  const reason =
+    status !== null && status.bearer.address === null && status.bearer.address6 !== null
+      ? 'the carrier gave an IPv6 address only: set "ipType" of the APN to "ipv4" or "ipv4v6"'
+      : 'connected, its address is being set up';
+  return { state: 'registering', reason, ready: false };
+}
+
+function judgeStatus(status: ModemStatus, exit: ExitFacts): SlotVerdict {
   if (status.bearer.connected)
     return {
       state: 'connected',
@@ -76,18 +96,23 @@ function judgeStatus(status: HilinkStatus, exit: ExitFacts): SlotVerdict {
   const down = (state: ModemState, reason: string): SlotVerdict => ({ state, reason, ready: false });
   if (status.sim.state === 'absent') return down('failed', 'no SIM in the modem');
   if (status.sim.state === 'failed') return down('failed', status.sim.reason);
-  const { connection } = status;
-  if (connection === 902)
-    return down(
-      'registering',
-      status.registration.state === 'searching' ? 'looking for a network' : 'registered, no data connection',
-    );
-  return down(connection === 900 || connection === 903 ? 'registering' : 'failed', whyDown(connection));
+  if (status.sim.state === 'pin-needed')
+    return down('locked', 'a person has to act: the SIM asks for its PIN');
+  if (status.sim.state === 'puk-needed')
+    return down('locked', 'a person has to act: the SIM asks for its PUK');
+  const { data, registration } = status;
+  if (data.state === 'refused') return down('failed', data.reason);
+  if (data.state === 'changing') return down('registering', data.reason);
+  if (registration.state === 'denied') return down('failed', 'the network refuses this SIM');
+  return down(
+    'registering',
+    registration.state === 'searching' ? 'looking for a network' : `registered, ${data.reason}`,
+  );
 }
 
 /** The web server of a stick can hang while its NAT works, and the reverse: traffic decides, not the API. */
 function judgeSilence(api: ApiFacts & { kind: 'failing' }, exit: ExitFacts): SlotVerdict {
-  const why = `its web API does not serve: ${api.fault.message}`;
+  const why = `its control interface does not serve: ${api.fault.message}`;
   const wasConnected = api.last?.bearer.connected === true;
   if (wasConnected && (api.failures < API_PATIENCE || exit.confirmedSinceApiFailed))
     return {

@@ -6,11 +6,10 @@
 import type { Clock, Timer } from '@mastline/shared/base/clock';
 import { CodedError, messageOf } from '@mastline/shared/base/coded-error';
 import type { SlotReport } from '@mastline/shared/domain/modem';
+import type { Profile } from '@mastline/shared/profile/schema';
 import type { Log } from '../observe/log';
 import type { Egress } from '../ports';
-import type { ModemIdentity, Registration } from './driver';
-import { type HilinkDriver, hilinkDriver } from './drivers/hilink/driver';
-import type { HilinkStatus } from './drivers/hilink/readings';
+import type { Bearer, DriverEvent, ModemIdentity, ModemStatus, Registration } from './driver';
 import { askExitAddress } from './exit-address';
 import { FRESH, type Machine, type MachineEvent, shown, step } from './machine';
 import { countryOf } from './mobile-countries';
@@ -18,7 +17,8 @@ import { ROTATION_TIMES, type RotationEnd, type RotationTimes, rotate } from './
 import { ROTATION_LIMITS, RotationDesk, type RotationLimits, type RotationReport } from './rotation-desk';
 import { seenAddresses } from './rotation-proof';
 import type { RotationStatistics, RotationStep } from './rotation-statistics';
-import type { SlotConfig } from './slot-config';
+import { guardedOf, type SlotConfig } from './slot-config';
+import { type SlotDriver, slotDriver } from './slot-driver';
 import { judgeSlot, type NetworkFacts, type SlotFacts, type SlotVerdict } from './slot-state';
 
 /** Between two looks at a modem that is well; sticks are slow when asked more often. */
@@ -30,6 +30,8 @@ const EAGER_FOR_MS = 30_000;
 export const EXIT_EVERY_MS = 60_000;
 const EXIT_RETRY_MS = 5000;
 const IDENTITY_EVERY_MS = 10 * 60_000;
+/** After a word that the modem said unasked; words come in swarms. */
+const EVENT_POLL_MS = 200;
 const MAX_REASON_CHARS = 300;
 
 export interface SupervisorOptions {
@@ -38,6 +40,9 @@ export interface SupervisorOptions {
   clock: Clock;
   log: Log;
   onChange: () => void;
+  /** The modem's data connection is another now; see `bearer`. */
+  onBearer: () => void;
+  profiles: () => readonly Profile[];
   rotation: {
     /** What the modem's profile says may be tried; throws CodedError when there are no profiles. */
     ladder: (identity: ModemIdentity) => readonly RotationStep[];
@@ -65,8 +70,12 @@ export class SlotSupervisor {
   #identity = NO_IDENTITY;
   #identityAt = Number.NEGATIVE_INFINITY;
   #registration: Registration | null = null;
-  #driver: HilinkDriver | undefined;
+  #driver: SlotDriver | undefined;
+  /** The data connection of a modem that does not route by itself. */
+  #bearer: Bearer | null = null;
   #poll: Timer | undefined;
+  /** False while a look is under way: it sets the next one itself. */
+  #waitsForPoll = false;
   #probe: Timer | undefined;
   /** Counts networks and connections, so that an answer of an earlier one is not taken for the present one's. */
   #generation = 0;
@@ -87,20 +96,43 @@ export class SlotSupervisor {
     return this.#options.config;
   }
 
-  /** The slot's network as it is now; a new source address starts everything anew. */
+  /** Null while there is no data connection, and for modems that route by themselves without telling. */
+  get bearer(): Bearer | null {
+    return this.#bearer;
+  }
+
+  get identity(): ModemIdentity {
+    return this.#identity;
+  }
+
+  /** The slot's network as it is now; another way to the modem starts everything anew. */
   setNetwork(network: NetworkFacts): void {
-    const before = this.#network.kind === 'up' ? this.#network.sourceAddress : null;
-    const now = network.kind === 'up' ? network.sourceAddress : null;
+    const before = { way: this.#wayToModem(), source: this.#sourceAddress() };
     this.#network = network;
-    if (before !== now) {
+    const now = { way: this.#wayToModem(), source: this.#sourceAddress() };
+    if (before.way !== now.way) {
       this.#stop();
       this.#api = { kind: 'unasked' };
       this.#forgetExit('');
       this.#registration = null;
-      if (now === null) this.#identity = NO_IDENTITY;
-      else this.#begin(now);
+      if (now.way === null) this.#identity = NO_IDENTITY;
+      else this.#begin(now.source);
+    } else if (before.source !== now.source) {
+      this.#forgetExit('');
+      if (now.source !== null) this.#askExitSoon(0);
     }
     this.#tell();
+  }
+
+  /** What the driver is bound to: a web API is asked from the slot's address, a port is there with the modem. */
+  #wayToModem(): string | null {
+    const { kind } = this.#network;
+    if (kind !== 'up' && kind !== 'linked') return null;
+    return this.#options.config.api.kind === 'hilink' ? this.#sourceAddress() : 'port';
+  }
+
+  #sourceAddress(): string | null {
+    return this.#network.kind === 'up' ? this.#network.sourceAddress : null;
   }
 
   /** True when waiting longer would tell nothing new: it is up with its exit address, or it is known why not. */
@@ -117,7 +149,7 @@ export class SlotSupervisor {
       slot: config.slot,
       usbPath: config.usbPath,
       interface: 'interface' in config ? config.interface : null,
-      sourceAddress: this.#network.kind === 'up' ? this.#network.sourceAddress : null,
+      sourceAddress: this.#sourceAddress(),
       state,
       reason: reason.length > MAX_REASON_CHARS ? `${reason.slice(0, MAX_REASON_CHARS - 1)}…` : reason,
       exitAddress: state === 'connected' ? this.#exit.address : null,
@@ -132,7 +164,7 @@ export class SlotSupervisor {
     const { config } = this.#options;
     return {
       slot: config.slot,
-      sourceAddress: this.#network.kind === 'up' ? this.#network.sourceAddress : null,
+      sourceAddress: this.#sourceAddress(),
       dnsServers: this.#dnsServers(),
       ready: this.#verdict().ready,
       imei: this.#identity.imei,
@@ -239,24 +271,31 @@ export class SlotSupervisor {
     return { network: this.#network, api: this.#api, exit: this.#exit };
   }
 
-  #status(): HilinkStatus | null {
+  #status(): ModemStatus | null {
     if (this.#api.kind === 'answered') return this.#api.status;
     return this.#api.kind === 'failing' ? this.#api.last : null;
   }
 
   #dnsServers(): string[] {
-    return this.#options.config.dnsServers ?? this.#status()?.bearer.dnsServers ?? [];
+    return this.#options.config.dnsServers ?? (this.#bearer ?? this.#status()?.bearer)?.dnsServers ?? [];
   }
 
-  #begin(sourceAddress: string): void {
-    const { clock, config } = this.#options;
-    const { url, username = 'admin', password } = config.api;
-    this.#driver = hilinkDriver({
-      url,
-      localAddress: sourceAddress,
+  #begin(localAddress: string | null): void {
+    const { clock, config, log, profiles, onBearer } = this.#options;
+    const driver = slotDriver({
+      api: config.api,
+      localAddress,
       clock,
-      login: password === undefined ? null : { username, password },
+      log,
+      profiles,
+      onBearer: bearer => {
+        this.#bearer = bearer.connected ? bearer : null;
+        onBearer();
+      },
     });
+    this.#driver = driver;
+    // A stick's web API is polled; its events are what a poll has found.
+    if (driver.kind !== 'hilink') driver.onEvent(event => this.#hear(driver, event));
     this.#identityAt = Number.NEGATIVE_INFINITY;
     this.#eagerUntil = clock.monotonicMs() + EAGER_FOR_MS;
     void this.#look();
@@ -266,8 +305,17 @@ export class SlotSupervisor {
     this.#generation += 1;
     this.#poll?.cancel();
     this.#probe?.cancel();
-    void this.#driver?.close();
+    const { log } = this.#options;
+    this.#driver?.close().catch(error => log.warn('a modem did not close', { error }));
     this.#driver = undefined;
+    this.#bearer = null;
+  }
+
+  /** What the modem says unasked is looked at soon, and believed only then. */
+  #hear(driver: SlotDriver, event: DriverEvent): void {
+    if (driver !== this.#driver || event.kind === 'message-received' || !this.#waitsForPoll) return;
+    this.#poll?.cancel();
+    this.#poll = this.#options.clock.after(EVENT_POLL_MS, () => void this.#look());
   }
 
   /** One look at the modem, then the next is set. */
@@ -276,6 +324,7 @@ export class SlotSupervisor {
     const driver = this.#driver;
     const generation = this.#generation;
     if (!driver) return;
+    this.#waitsForPoll = false;
     const status = await driver.status();
     if (generation !== this.#generation) return;
     const before = this.#status();
@@ -297,9 +346,10 @@ export class SlotSupervisor {
     // Also when another look ended meanwhile: there is one timer.
     this.#poll?.cancel();
     this.#poll = clock.after(eager ? EAGER_POLL_MS : POLL_MS, () => void this.#look());
+    this.#waitsForPoll = true;
   }
 
-  #noticeConnection(before: HilinkStatus | null, now: HilinkStatus): void {
+  #noticeConnection(before: ModemStatus | null, now: ModemStatus): void {
     const connected = before?.bearer.connected === true;
     if (!now.bearer.connected) {
       if (connected || this.#exit.address !== null) this.#forgetExit('');
@@ -314,7 +364,7 @@ export class SlotSupervisor {
     this.#askExitSoon(0);
   }
 
-  async #refreshIdentity(driver: HilinkDriver, generation: number): Promise<void> {
+  async #refreshIdentity(driver: SlotDriver, generation: number): Promise<void> {
     const now = this.#options.clock.monotonicMs();
     if (now - this.#identityAt < IDENTITY_EVERY_MS) return;
     const identity = await driver.identity();
@@ -335,7 +385,8 @@ export class SlotSupervisor {
   }
 
   async #askExit(): Promise<void> {
-    if (this.#network.kind !== 'up') return;
+    const localAddress = this.#sourceAddress();
+    if (localAddress === null) return;
     // One question at a time; what changed meanwhile is asked again afterwards.
     if (this.#probing) {
       this.#probeAgain = true;
@@ -343,20 +394,21 @@ export class SlotSupervisor {
     }
     this.#probing = true;
     const generation = this.#generation;
+    const isSame = () => generation === this.#generation && localAddress === this.#sourceAddress();
     const before = this.#exit;
     let next = EXIT_EVERY_MS;
     try {
       const address = await askExitAddress({
         echoUrls: this.#options.echoUrls,
-        localAddress: this.#network.sourceAddress,
+        localAddress,
         dnsServers: this.#dnsServers(),
         clock: this.#options.clock,
         signal: this.#abort.signal,
       });
-      if (generation === this.#generation && this.#status()?.bearer.connected)
+      if (isSame() && this.#status()?.bearer.connected)
         this.#exit = { address, problem: '', confirmedSinceApiFailed: this.#api.kind === 'failing' };
     } catch (error) {
-      if (generation === this.#generation) this.#forgetExit(messageOf(error));
+      if (isSame()) this.#forgetExit(messageOf(error));
       if (!(error instanceof CodedError))
         this.#options.log.error('asking for the exit address broke', { error });
       next = EXIT_RETRY_MS;
@@ -367,7 +419,7 @@ export class SlotSupervisor {
     if (this.#exit.address !== before.address)
       this.#options.log.info('exit address', { exit: this.#exit.address });
     this.#tell();
-    if (this.#probeAgain || generation !== this.#generation) next = 0;
+    if (this.#probeAgain || !isSame()) next = 0;
     this.#probeAgain = false;
     if (this.#status()?.bearer.connected) this.#askExitSoon(next);
   }
@@ -383,10 +435,4 @@ export class SlotSupervisor {
       this.#options.log.info('slot state', { state: report.state, reason: report.reason });
     this.#options.onChange();
   }
-}
-
-/** The stick's web UI and the subnet it hands out. */
-function guardedOf(config: SlotConfig): string[] {
-  if ('interface' in config) return [`${config.gateway.split('.').slice(0, 3).join('.')}.0/24`];
-  return [`${new URL(config.api.url).hostname}/32`];
 }

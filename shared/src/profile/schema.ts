@@ -160,6 +160,8 @@ const Sections = z.strictObject({
     context: z.int().min(1).max(16),
     /** A changed APN is used only after attaching again. */
     apnNeedsAttach: z.boolean(),
+    /** Its own address where it is a router to the host (ECM, RNDIS, NCM). */
+    lanAddress: z.ipv4().optional(),
     ...Method,
   }),
   rotation: z

@@ -55,6 +55,50 @@ test('keeps out of the way of addresses, rules and tables of others', () => {
   assert.equal(items[2], { kind: 'rule', from: '192.168.8.103', table: 1004, priority: 1004 });
 });
 
+const bearer: InterfaceSlot = {
+  slot: 4,
+  usbPath: '1-1.4',
+  interface: 'wwx1',
+  api: { kind: 'mbim', device: '/dev/cdc-wdm0' },
+  virtual: false,
+};
+const carrier = { address: '10.64.1.2', prefixLength: 30, gateway: '10.64.1.1', mtu: 1430 };
+
+test("a modem that does not route gets the carrier's address, and its packet size", () => {
+  const survey = empty();
+  survey.links.set('wwx1', { up: false, mtu: 1500 });
+  const { sourceAddress, items } = planSlot(bearer, survey, carrier);
+  assert.is(sourceAddress, '10.64.1.2');
+  assert.equal(items, [
+    { kind: 'link-up', interface: 'wwx1' },
+    { kind: 'mtu', interface: 'wwx1', mtu: 1430, before: 1500 },
+    { kind: 'route', table: 1004, words: ['unreachable', 'default', 'metric', '4278198272'] },
+    { kind: 'rule', from: '10.64.1.2', table: 1004, priority: 1004 },
+    { kind: 'address', interface: 'wwx1', address: '10.64.1.2', prefix: 30 },
+    {
+      kind: 'route',
+      table: 1004,
+      words: ['default', 'via', '10.64.1.1', 'dev', 'wwx1', 'src', '10.64.1.2', 'onlink'],
+    },
+  ]);
+  const bare = planSlot(bearer, survey, { ...carrier, gateway: null, prefixLength: null, mtu: null });
+  assert.equal(bare.items.at(-1), {
+    kind: 'route',
+    table: 1004,
+    words: ['default', 'dev', 'wwx1', 'src', '10.64.1.2'],
+  });
+  assert.not(bare.items.some(item => item.kind === 'mtu'));
+});
+
+test('two carriers that hand out the same private address do not share it', () => {
+  const survey = empty();
+  survey.addresses.push({ interface: 'wwx0', address: '10.64.1.2', prefix: 30 });
+  assert.throws(
+    () => planSlot(bearer, survey, carrier),
+    (error: unknown) => codeOf(error) === 'network/address-taken',
+  );
+});
+
 test('says when the subnet is full', () => {
   const survey = empty();
   for (let host = 101; host <= 199; host += 1)

@@ -31,6 +31,7 @@ const silent = (over: Partial<SlotFacts['api'] & { kind: 'failing' }>, exit = no
   exit,
 });
 
+const linked = (problem = '') => ({ kind: 'linked', problem }) as const;
 const rows: [string, SlotFacts, string, boolean, RegExp][] = [
   [
     'no interface',
@@ -65,9 +66,30 @@ const rows: [string, SlotFacts, string, boolean, RegExp][] = [
   ['907', said({ ConnectionStatus: 907 }), 'failed', false, /no network/],
   ['an unknown number', said({ ConnectionStatus: 112 }), 'failed', false, /112/],
   ['no number', said({}), 'failed', false, /does not say/],
+  [
+    'connected, without an address yet',
+    { ...said({ ConnectionStatus: 901 }), network: linked() },
+    'registering',
+    false,
+    /is being set up/,
+  ],
+  [
+    'connected, and its address cannot be set up',
+    { ...said({ ConnectionStatus: 901 }), network: linked('10.0.0.1 is taken') },
+    'failed',
+    false,
+    /taken/,
+  ],
+  [
+    'linked and hung up',
+    { ...said({ ConnectionStatus: 902 }), network: linked() },
+    'registering',
+    false,
+    /no data/,
+  ],
   ['no SIM', said({ ConnectionStatus: 902, SimStatus: 255 }), 'failed', false, /SIM/],
   ['one lost reply', silent({}), 'connected', true, /^$/],
-  ['silence without proof', silent({ failures: API_PATIENCE }), 'failed', false, /web API/],
+  ['silence without proof', silent({ failures: API_PATIENCE }), 'failed', false, /control interface/],
   [
     'silence, but it carries',
     silent({ failures: 9 }, { ...noExit, confirmedSinceApiFailed: true }),
@@ -75,7 +97,7 @@ const rows: [string, SlotFacts, string, boolean, RegExp][] = [
     true,
     /carries, but/,
   ],
-  ['never answered', silent({ failures: 1, last: null }), 'probing', false, /web API/],
+  ['never answered', silent({ failures: 1, last: null }), 'probing', false, /control interface/],
   [
     'log-in needed',
     silent({ last: null, fault: { kind: 'locked', code: '100003', message: 'log in' } }),

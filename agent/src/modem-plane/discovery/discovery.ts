@@ -51,8 +51,11 @@ export interface DiscoveredModem {
   ports: ModemPort[];
   /** The serial port that has answered `AT`. */
   atPort: string | null;
-  /** Its network interface. */
+  /** Its network interface, and the kernel's driver of it. */
   interface: string | null;
+  netDriver: string | null;
+  /** It has said what it is. */
+  identified: boolean;
 }
 
 export interface DiscoveryOptions {
@@ -126,7 +129,7 @@ export class Discovery {
   /** What a driver has heard from the modem, which tells models with the same USB id apart. */
   learn(usbPath: string, identity: ModemIdentityFacts): void {
     const known = this.#known.get(usbPath);
-    if (!known) return;
+    if (!known || JSON.stringify(known.identity) === JSON.stringify(identity)) return;
     known.identity = identity;
     this.#judge();
   }
@@ -236,6 +239,8 @@ export class Discovery {
       ports: [],
       atPort: null,
       interface: null,
+      netDriver: null,
+      identified: known.identity !== null,
     };
     switch (verdict.kind) {
       case 'zero-cd':
@@ -267,6 +272,7 @@ export class Discovery {
           speaks,
           ports,
           interface: ports.find(port => port.kind === 'net')?.name ?? null,
+          netDriver: device.interfaces.find(one => one.nets.length > 0)?.driver ?? null,
         });
         if (speaks.includes('at')) this.#findAtPort(known, modem);
         return modem;

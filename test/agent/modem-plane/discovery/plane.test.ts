@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { networkInterfaces } from 'node:os';
 import { parseAgentConfig } from '../../../../agent/src/config';
 import type { DiscoveredModem } from '../../../../agent/src/modem-plane/discovery/discovery';
+import { discoveredSlots } from '../../../../agent/src/modem-plane/discovery/slot-source';
 import { createModemPlane } from '../../../../agent/src/modem-plane/modem-plane';
 import { canChangeNetwork } from '../../../../agent/src/modem-plane/slot-network';
 import { quietLog } from '../../../../agent/src/observe/log';
@@ -29,6 +30,8 @@ function stick(slot: number, usbPath: string, name: string): DiscoveredModem {
     ports: [],
     atPort: null,
     interface: name,
+    netDriver: 'cdc_ether',
+    identified: false,
   };
 }
 
@@ -53,16 +56,22 @@ test.beforeEach(async () => {
     dataDir: dir.path,
     clock,
     log: quietLog,
-    discovery: {
-      start: async () => undefined,
-      modems: () => modems,
-      onChange: listener => {
-        tell = listener;
-      },
-      close: async () => {
-        closed = true;
-      },
-    },
+    sources: [
+      discoveredSlots(
+        {
+          start: async () => undefined,
+          modems: () => modems,
+          learn: () => undefined,
+          onChange: listener => {
+            tell = listener;
+          },
+          close: async () => {
+            closed = true;
+          },
+        },
+        { profiles: [], dev: '/dev' },
+      ),
+    ],
     runIp: async args => {
       const words = args.join(' ');
       if (!/ show/.test(words)) commands.push(words);

@@ -3,10 +3,11 @@
  * missing, empty or of another form become null, and where one stands twice the first counts.
  */
 import type {
-  Bearer,
   Cell,
   DataCounters,
+  DataState,
   ModemIdentity,
+  ModemStatus,
   Registration,
   ShortMessage,
   Signal,
@@ -15,12 +16,9 @@ import type {
 import { textOf, type XmlElement } from './xml';
 
 /** Everything that one `monitoring/status` tells. */
-export interface HilinkStatus {
+export interface HilinkStatus extends ModemStatus {
   /** 900 connecting, 901 connected, 902 disconnected, 903 disconnecting, others are failures; null when not said. */
   connection: number | null;
-  bearer: Bearer;
-  registration: Registration;
-  sim: SimState;
 }
 
 const MAX_TEXT = 80;
@@ -42,6 +40,7 @@ export function statusOf(reply: XmlElement): HilinkStatus {
   const dnsServers = ['PrimaryDns', 'SecondaryDns'].flatMap(name => addressIn(reply, name) ?? []);
   return {
     connection,
+    data: dataStateOf(connection),
     bearer: {
       connected: connection === 901,
       address: addressIn(reply, 'WanIPAddress'),
@@ -154,6 +153,13 @@ export function numberIn(reply: XmlElement, name: string): number | null {
 export function addressIn(reply: XmlElement, name: string): string | null {
   const text = textOf(reply, name);
   return text !== undefined && /^\d{1,3}(\.\d{1,3}){3}$/.test(text) && text !== '0.0.0.0' ? text : null;
+}
+
+function dataStateOf(connection: number | null): DataState {
+  if (connection === 901) return { state: 'up', reason: '' };
+  const reason = whyDown(connection);
+  if (connection === 902) return { state: 'down', reason };
+  return { state: connection === 900 || connection === 903 ? 'changing' : 'refused', reason };
 }
 
 /** Why there is no data connection, by the stick's status number. */

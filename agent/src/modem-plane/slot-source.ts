@@ -1,0 +1,21 @@
+/**
+ * Where slots come from beside the configuration: they come and go while the agent runs. USB discovery is one source
+ * (discovery/slot-source.ts), virtual modems are another (virtual-slots.ts). The plane starts and closes them.
+ */
+import type { ModemIdentityFacts } from './discovery/assess';
+import type { SlotConfig } from './slot-config';
+
+export interface SlotSource {
+  /** Resolves after the first look. */
+  start(): Promise<void>;
+  /** Those that can be brought up now. */
+  slots(): readonly SlotConfig[];
+  /**
+   * Why a slot that was among them is not any more, for people; null when it is gone for good and to be forgotten.
+   */
+  whyAbsent(config: SlotConfig): string | null;
+  /** What a driver has heard from the modem. */
+  learn?(usbPath: string, identity: ModemIdentityFacts): void;
+  onChange(listener: () => void): void;
+  close(): Promise<void>;
+}

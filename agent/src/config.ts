@@ -1,168 +1,15 @@
 /**
- * The agent's configuration file: one JSON document, read once at start, all its problems told at once. With a
- * `cloud` it makes a node (endpoints and credentials come from there); without, the file itself says what to serve.
- * agent/README.md documents every field; a change needs a restart.
+ * The agent's configuration file: one JSON document, all its problems told at once. With a `cloud` it makes a node
+ * (endpoints and credentials come from there), read once at start; without, the file itself says what to serve
+ * (standalone-file.ts) and is read again when the agent is told to. agent/README.md documents every field.
  */
 import { readFileSync } from 'node:fs';
-import { isIP } from 'node:net';
 import { CodedError, codeOf, messageOf } from '@mastline/shared/base/coded-error';
 import { parseOrExplain } from '@mastline/shared/base/problems';
-import { EndpointProtocol, MAX_CHAIN_HOPS, ShadowsocksMethodId } from '@mastline/shared/domain/endpoint';
-import { parseAddressRange } from '@mastline/shared/domain/ip-range';
 import { z } from 'zod';
+import { AllowTargets, Metrics, Threads } from './config-fields';
 import { SlotConfig } from './modem-plane/slot-config';
-import { shadowsocksServices } from './standalone-shadowsocks';
-
-const Address = z.string().refine(text => isIP(text) !== 0, 'must be an IPv4 or IPv6 address');
-
-const DnsServer = z
-  .string()
-  .regex(
-    /^(?:[0-9.]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?|[0-9A-Fa-f:.]+)$/,
-    'must be ADDRESS or ADDRESS:PORT of a name server',
-  );
-
-const AllowTarget = z
-  .string()
-  .refine(
-    text => parseAddressRange(text) !== null,
-    'must be a range such as 10.0.0.0/8, 127.0.0.1:8000 or [fd00::/8]:443',
-  );
-
-const Egress = z.union(
-  [
-    z.literal('direct'),
-    z.strictObject({ address: Address, dnsServers: z.array(DnsServer).max(8).default([]) }),
-    z.strictObject({
-      interface: z.string().min(1).max(15),
-      dnsServers: z.array(DnsServer).max(8).default([]),
-    }),
-  ],
-  {
-    error:
-      'must be "direct", { "address": LOCAL_ADDRESS } or { "interface": NAME }, the latter two with optional "dnsServers"',
-  },
-);
-
-const Tls = z.strictObject({
-  certFile: z.string().min(1),
-  keyFile: z.string().min(1),
-  /** False: clients without TLS are served as well. */
-  required: z.boolean().default(true),
-});
-
-const Hop = z
-  .strictObject({
-    protocol: z.enum(['socks5', 'http', 'shadowsocks']),
-    host: z.string().min(1).max(253),
-    port: z.int().min(1).max(65_535),
-    username: z.string().min(1).max(255).optional(),
-    secret: z.string().min(1).max(1024).optional(),
-    method: ShadowsocksMethodId.optional(),
-  })
-  .refine(
-    hop => hop.protocol !== 'shadowsocks' || (hop.method !== undefined && hop.secret !== undefined),
-    'a Shadowsocks hop needs "method" and "secret"',
-  )
-  .refine(
-    hop => hop.protocol === 'shadowsocks' || (hop.username === undefined) === (hop.secret === undefined),
-    '"username" and "secret" belong together',
-  );
-
-const StandaloneListener = z.strictObject({
-  name: z.string().min(1).max(64),
-  protocols: z.array(EndpointProtocol).min(1, 'must name at least one protocol'),
-  host: Address.default('127.0.0.1'),
-  port: z.int().min(1).max(65_535),
-  egress: Egress.default('direct'),
-  /** Shadowsocks: the cipher, and the password of the listener (standalone-shadowsocks.ts). */
-  method: ShadowsocksMethodId.optional(),
-  password: z.string().min(1).max(255).optional(),
-  tls: Tls.optional(),
-  chain: z.array(Hop).max(MAX_CHAIN_HOPS).optional(),
-});
-
-const StandaloneCredential = z
-  .strictObject({
-    username: z.string().min(1).max(64),
-    secret: z.string().min(1).max(255).optional(),
-    verifier: z
-      .string()
-      .regex(/^[0-9a-f]{64}$/, 'must be 64 lower-case hex digits (SHA-256 of the secret)')
-      .optional(),
-    /** For Shadowsocks listeners; where they may take it, "secret" will do. */
-    password: z.string().min(1).max(255).optional(),
-    /** Names of listeners it may use; all when left out. */
-    listeners: z.array(z.string()).optional(),
-  })
-  .refine(
-    credential => (credential.secret === undefined) !== (credential.verifier === undefined),
-    'needs either "secret" or "verifier"',
-  );
-
-/** Threads that carry bytes; what "auto" means stands in data-plane/thread-count.ts. */
-const Threads = z.union([z.int().min(1).max(64), z.literal('auto')], {
-  error: 'must be a number from 1 to 64, or "auto"',
-});
-
-/** Where `GET /metrics` is served, for Prometheus; nowhere when left out. It asks for no password. */
-const Metrics = z.strictObject({
-  host: Address.default('127.0.0.1'),
-  port: z.int().min(1).max(65_535),
-});
-
-const StandaloneFile = z
-  .strictObject({
-    listeners: z.array(StandaloneListener).min(1, 'must hold at least one listener').max(1_024),
-    credentials: z.array(StandaloneCredential).min(1, 'must hold at least one credential').max(65_536),
-    allowTargets: z.array(AllowTarget).max(1_024).default([]),
-    /** Usage is kept in a spool here; without it, usage is only counted and shown at the end. */
-    dataDir: z.string().min(1).optional(),
-    threads: Threads.default(1),
-    metrics: Metrics.optional(),
-  })
-  .superRefine((file, context) => {
-    const names = new Map<string, number>();
-    const places = new Map<string, number>();
-    file.listeners.forEach((listener, index) => {
-      const place = `${listener.host} ${listener.port}`;
-      const same = names.get(listener.name);
-      if (same !== undefined)
-        context.addIssue({
-          code: 'custom',
-          path: ['listeners', index, 'name'],
-          message: `is the name of listeners[${same}] already`,
-        });
-      const taken = places.get(place);
-      if (taken !== undefined)
-        context.addIssue({
-          code: 'custom',
-          path: ['listeners', index, 'port'],
-          message: `is the port of listeners[${taken}] already`,
-        });
-      names.set(listener.name, index);
-      places.set(place, index);
-    });
-    const users = new Set<string>();
-    file.credentials.forEach((credential, index) => {
-      if (users.has(credential.username))
-        context.addIssue({
-          code: 'custom',
-          path: ['credentials', index, 'username'],
-          message: 'is taken by another credential',
-        });
-      users.add(credential.username);
-      for (const name of credential.listeners ?? [])
-        if (!names.has(name))
-          context.addIssue({
-            code: 'custom',
-            path: ['credentials', index, 'listeners'],
-            message: `names "${name}", which is no listener of this file`,
-          });
-    });
-    for (const { path, message } of shadowsocksServices(file).problems)
-      context.addIssue({ code: 'custom', path, message });
-  });
+import { StandaloneFile } from './standalone-file';
 
 const NodeFile = z.strictObject({
   dataDir: z.string().min(1),
@@ -187,7 +34,7 @@ const NodeFile = z.strictObject({
   ]),
   /** Services that answer with the address they see, asked through each modem. */
   echoUrls: z.array(z.url({ protocol: /^http$/, error: 'must be an http:// URL' })).max(8),
-  allowTargets: z.array(AllowTarget).max(1_024).default([]),
+  allowTargets: AllowTargets,
   threads: Threads.default(1),
   metrics: Metrics.optional(),
 });

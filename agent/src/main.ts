@@ -28,7 +28,7 @@ const commands: Command[] = [
       const config = readAgentConfig(values.config);
       if (config.kind === 'standalone') {
         const { runStandalone } = await import('./standalone');
-        return runStandalone(config);
+        return runStandalone(config, values.config);
       }
       const { runNode } = await import('./node');
       return runNode(config, claimOf(values.claim, values['consent-by']));

@@ -1,6 +1,6 @@
 import { parseAgentConfig } from '@mastline/agent/config';
 import { exampleConfig } from '@mastline/agent/example-config';
-import { planOf } from '@mastline/agent/standalone';
+import { planOf } from '@mastline/agent/standalone-plan';
 import { CodedError } from '@mastline/shared/base/coded-error';
 import * as assert from 'uvu/assert';
 import { suite } from '../support/suite';
@@ -104,6 +104,117 @@ test('names that clash or lead nowhere are found', () => {
   );
   for (const text of ['listeners[1].name', 'listeners[1].port', 'credentials[1].username', '"z"'])
     assert.match(fault.userMessage, text);
+});
+
+test('limits, open addresses and chains are taken as they are meant', () => {
+  const limits = {
+    flowsPerMinute: 60,
+    concurrentFlows: 8,
+    whenFull: 'close-oldest',
+    upBytesPerSecond: 100_000,
+    downBytesPerSecond: 1_000_000,
+    quota: { lease: '2026-11', bytes: 5_000_000_000 },
+    sourceAddresses: ['203.0.113.7', 'fd00::/8'],
+    ports: ['443', '8000-8999'],
+  };
+  const chain = [{ protocol: 'socks5', host: 'hop.example', port: 1080, username: 'u', secret: 'hush-hush' }];
+  const plan = planOf(
+    standalone({
+      listeners: [
+        {
+          ...listener,
+          chain,
+          egress: { limits: { downBytesPerSecond: 2_000_000 } },
+          openTo: { sourceAddresses: ['192.0.2.0/24'], credential: 'u' },
+        },
+        { ...listener, name: 'b', port: 1081 },
+      ],
+      credentials: [{ ...credential, limits: { ...limits, expiresAt: '2027-01-31T13:00:00+01:00' } }],
+    }),
+  );
+  assert.equal(plan.credentials[0]?.limits, { ...limits, expiresAt: Date.UTC(2027, 0, 31, 12) });
+  assert.equal(plan.endpoints[0]?.openTo, { sourceAddresses: ['192.0.2.0/24'], credentialId: 'u' });
+  assert.equal(plan.endpoints[0]?.chain, chain);
+  // Both leave directly, so the limit holds for both together.
+  assert.equal(
+    plan.egresses.map(one => [one.slot, one.limits]),
+    [[1, { downBytesPerSecond: 2_000_000 }]],
+  );
+});
+
+test('each field that cannot be served is named, with what would be right', () => {
+  const limits = (value: object) => ({ credentials: [{ ...credential, limits: value }] });
+  const first = (value: object) => ({ listeners: [{ ...listener, ...value }] });
+  const hop = { protocol: 'socks5', host: 'hop.example', port: 1080 };
+  const cases: [object, RegExp][] = [
+    [limits({ flowsPerMinute: 0 }), /credentials\[0\]\.limits\.flowsPerMinute: /],
+    [limits({ concurrentFlows: 70_000 }), /credentials\[0\]\.limits\.concurrentFlows: /],
+    [limits({ whenFull: 'refuse' }), /limits\.whenFull: says what happens beyond "concurrentFlows"/],
+    [limits({ concurrentFlows: 1, whenFull: 'wait' }), /limits\.whenFull: /],
+    [limits({ upBytesPerSecond: 10 }), /limits\.upBytesPerSecond: .*1000/],
+    [limits({ downBytesPerSecond: '1M' }), /limits\.downBytesPerSecond: /],
+    [limits({ sourceAddresses: ['10.0.0.0/8:80'] }), /limits\.sourceAddresses\[0\]: .*without a port/],
+    [limits({ ports: ['443', '9-8'] }), /limits\.ports\[1\]: must be a port or a range/],
+    [limits({ expiresAt: 1_700_000_000 }), /limits\.expiresAt: must be a time such as "2027-/],
+    [limits({ expiresAt: '2027-01-31' }), /limits\.expiresAt: must be a time such as "2027-/],
+    [limits({ quota: { bytes: 5 } }), /limits\.quota\.lease: /],
+    [limits({ bandwidth: 5 }), /credentials\[0\]\.limits: .*"bandwidth"/],
+    [first({ egress: { limits: { expires: 1 } } }), /listeners\[0\]\.egress\.limits: .*"expires"/],
+    [first({ egress: { address: '127.0.0.1', interface: 'lo' } }), /egress\.interface: cannot stand beside/],
+    [first({ egress: { dnsServers: ['9.9.9.9'] } }), /egress\.dnsServers: needs "address" or "interface"/],
+    [
+      {
+        listeners: ['a', 'b'].map((name, at) => ({
+          ...listener,
+          name,
+          port: 1080 + at,
+          egress: { limits: { concurrentFlows: 1 + at } },
+        })),
+      },
+      /listeners\[1\]\.egress\.limits: differ from those of listeners\[0\]/,
+    ],
+    [first({ openTo: { sourceAddresses: [], credential: 'u' } }), /openTo\.sourceAddresses: must name/],
+    [
+      first({ openTo: { sourceAddresses: ['0.0.0.0/0'], credential: 'u' } }),
+      /openTo\.sourceAddresses\[0\]: would let in everybody/,
+    ],
+    [
+      first({ openTo: { sourceAddresses: ['10.0.0.1'], credential: 'v' } }),
+      /openTo\.credential: names "v", which is no credential/,
+    ],
+    [
+      {
+        listeners: [{ ...listener, openTo: { sourceAddresses: ['10.0.0.1'], credential: 'u' } }],
+        credentials: [{ ...credential, listeners: [] }],
+      },
+      /openTo\.credential: names "u", which may not use this listener/,
+    ],
+    [
+      first({
+        protocols: ['shadowsocks'],
+        method: 'aes-256-gcm',
+        openTo: { sourceAddresses: ['10.0.0.1'], credential: 'u' },
+      }),
+      /listeners\[0\]\.openTo: is not for Shadowsocks/,
+    ],
+    [first({ tls: { certFile: 'a.pem' } }), /listeners\[0\]\.tls\.keyFile: /],
+    [first({ chain: [hop, hop] }), /chain\[1\]\.host: .*runs in a circle/],
+    [first({ chain: [{ ...hop, username: 'u' }] }), /chain\[0\]\.secret: user name and password/],
+    [first({ chain: [{ ...hop, protocol: 'shadowsocks' }] }), /chain\[0\]\.method: Shadowsocks needs/],
+    [first({ chain: [{ ...hop, host: '1.2.3' }] }), /chain\[0\]\.host: .*neither an address nor a name/],
+    [first({ chain: [{ ...hop, port: 0 }] }), /chain\[0\]\.port: /],
+    [
+      first({
+        chain: [{ ...hop, protocol: 'shadowsocks', method: '2022-blake3-aes-128-gcm', secret: 'hush-hush' }],
+      }),
+      /chain\[0\]\.secret: .*16 bytes in base64/,
+    ],
+  ];
+  for (const [change, expected] of cases) {
+    const fault = faultOf(JSON.stringify({ listeners: [listener], credentials: [credential], ...change }));
+    assert.match(fault.userMessage, expected);
+    assert.not.match(fault.userMessage, 'hush');
+  }
 });
 
 test('broken JSON is told by its place, without quoting the file', () => {

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { parseAgentConfig } from '@mastline/agent/config';
 import { createDataPlane } from '@mastline/agent/data-plane/data-plane';
 import { quietLog } from '@mastline/agent/observe/log';
-import { planOf } from '@mastline/agent/standalone';
+import { planOf } from '@mastline/agent/standalone-plan';
 import { systemClock } from '@mastline/shared/base/clock';
 import { CodedError } from '@mastline/shared/base/coded-error';
 import { openAeadClient } from '@mastline/shared/protocols/shadowsocks/aead-stream';

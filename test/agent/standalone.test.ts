@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import Sqlite from 'better-sqlite3';
 import * as assert from 'uvu/assert';
 import { agentBuilt } from '../support/build-agent';
+import { eventually } from '../support/eventually';
 import { suite } from '../support/suite';
 import { tempDir } from '../support/temp';
 import { ALICE, openTunnel } from './data-plane/clients';
@@ -95,6 +96,34 @@ test(
   },
   { deadlineMs: 15_000 },
 );
+
+test('SIGHUP reads the file again: a running flow goes on, a good file holds, a bad one is refused and said', async () => {
+  const dir = await tempDir('alone');
+  const origin = await startOrigin(socket => void socket.pipe(socket));
+  const port = await freePort();
+  const file = config(port, origin.port);
+  const agent = await start(file, dir.path);
+  await agent.ready;
+  const flow = await openTunnel(port, origin.port);
+  const hangUp = async (next: object, said: RegExp) => {
+    await writeFile(join(dir.path, 'agent.json'), JSON.stringify(next));
+    agent.child.kill('SIGHUP');
+    await eventually(() => said.test(agent.err()), `${said}`);
+    flow.write('there?');
+    assert.is((await readExactly(flow, 6)).toString(), 'there?');
+  };
+  const bob = { username: 'bob', secret: 'another secret' };
+  await hangUp({ ...file, credentials: [ALICE, bob] }, /read anew/);
+  (await openTunnel(port, origin.port, bob)).destroy();
+  await hangUp({ ...file, credentials: [] }, /must hold at least one credential.*refused, the old one stays/);
+  (await openTunnel(port, origin.port, bob)).destroy();
+  flow.destroy();
+  agent.child.kill('SIGTERM');
+  assert.is(await agent.exited, 0);
+  assert.not.match(agent.err(), bob.secret);
+  await origin.close();
+  await dir.remove();
+});
 
 test('a taken port and a bad file end with a sentence and exit code 1', async () => {
   const dir = await tempDir('alone');

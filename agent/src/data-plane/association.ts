@@ -90,6 +90,15 @@ export class Association {
     return this.#closed;
   }
 
+  get guest(): Guest {
+    return this.#options.guest;
+  }
+
+  /** The client's address. */
+  get source(): string {
+    return this.#options.source;
+  }
+
   /** Slot that carries it; null before the first datagram. */
   get slot(): number | null {
     return this.#egress?.slot ?? null;

@@ -98,6 +98,16 @@ export class Certificates {
   }
 }
 
+/** Why the files cannot be used now, for people; null when they can. */
+export function certificateProblem(tls: EndpointTls): string | null {
+  try {
+    load(tls);
+    return null;
+  } catch (error) {
+    return sentenceOf(tls, error);
+  }
+}
+
 interface FileLook {
   mtimeMs: number;
   size: number;

@@ -1,15 +1,13 @@
 /**
- * What can be said of a chain without dialling it: whether it makes sense, and what a hop's answer means. Pure. The
- * handshakes are chain.ts.
+ * What can be said of a chain without dialling it: whether it makes sense (shared/protocols/chain-hops.ts knows), and
+ * what a hop's answer means. Pure. The handshakes are chain.ts.
  */
 import { networkInterfaces } from 'node:os';
-import { CodedError } from '@mastline/shared/base/coded-error';
-import { type ChainHop, type Endpoint, MAX_CHAIN_HOPS } from '@mastline/shared/domain/endpoint';
+import type { ChainHop, Endpoint } from '@mastline/shared/domain/endpoint';
 import { isLoopbackAddress } from '@mastline/shared/domain/ip-range';
+import { chainProblems } from '@mastline/shared/protocols/chain-hops';
 import type { HttpConnectStep } from '@mastline/shared/protocols/http-connect-client';
 import { REFUSALS, type RefusalDetail, type RefusalReason } from '@mastline/shared/protocols/refusal';
-import { keysFromPassword } from '@mastline/shared/protocols/shadowsocks/keys';
-import { requireMethod } from '@mastline/shared/protocols/shadowsocks/methods';
 import type { Socks5ClientStep } from '@mastline/shared/protocols/socks5-client';
 import { formatAuthority, normalizeHost, type Target } from '@mastline/shared/protocols/target';
 import type { ListenerOutcome } from '../ports';
@@ -26,41 +24,9 @@ export function chainProblem(endpoint: Endpoint): NonNullable<ListenerOutcome['p
 }
 
 function problemOf(hops: readonly ChainHop[]): string | null {
-  if (hops.length > MAX_CHAIN_HOPS) return `A chain has at most ${MAX_CHAIN_HOPS} hops.`;
-  const seen = new Map<string, number>();
-  for (const [at, hop] of hops.entries()) {
-    const who = nameOf(hop, at);
-    const host = normalizeHost(hop.host);
-    if (host === null) return `${who}: the host is neither an address nor a name.`;
-    const place = `${host} ${hop.port}`;
-    const before = seen.get(place);
-    if (before !== undefined) return `${who} is hop ${before + 1} again: the chain runs in a circle.`;
-    seen.set(place, at);
-    const problem = hop.protocol === 'shadowsocks' ? shadowsocksProblem(hop) : loginProblem(hop);
-    if (problem !== null) return `${who}: ${problem}`;
-  }
-  return null;
-}
-
-function shadowsocksProblem(hop: ChainHop): string | null {
-  if (!hop.method || !hop.secret) return 'Shadowsocks needs a method and a password.';
-  try {
-    const keys = keysFromPassword(hop.secret, requireMethod(hop.method));
-    return keys.length > 8 ? 'the password has too many keys.' : null;
-  } catch (error) {
-    if (error instanceof CodedError) return `${error.userMessage}.`;
-    throw error;
-  }
-}
-
-function loginProblem(hop: ChainHop): string | null {
-  if (!hop.username !== !hop.secret) return 'user name and password belong together.';
-  if (hop.protocol === 'http' && hop.username?.includes(':'))
-    return 'HTTP user names must not have a colon in them.';
-  const longest = Math.max(Buffer.byteLength(hop.username ?? ''), Buffer.byteLength(hop.secret ?? ''));
-  return hop.protocol === 'socks5' && longest > 255
-    ? 'SOCKS5 user names and passwords have at most 255 bytes.'
-    : null;
+  const [problem] = chainProblems(hops);
+  const hop = problem && hops[problem.at];
+  return hop ? `${nameOf(hop, problem.at)}: ${problem.message}.` : null;
 }
 
 /** For people: which hop, never its secret. `at` counts from 0. */

@@ -24,6 +24,7 @@ import { joinLimits } from './limit-memory';
 import { Limiter } from './limiter';
 import { type Limits, TICK_MS, ticksOf } from './limits';
 import { type Listener, type ListenPlace, listen } from './listener';
+import { type Guest, knownBySource } from './login';
 import { Meter, type SlotTotals } from './meter';
 import { compilePolicy, EMPTY_POLICY, type Policy } from './policy';
 import { createScratch, type Scratch } from './scratch';
@@ -327,8 +328,12 @@ export class Lane {
       const { slot } = flow.account.key;
       const egress = this.policy.egresses.get(slot) ?? null;
       const reason =
-        this.#whyNotStay({ endpointId: connection.endpointId, credentialId: flow.credentialId, slot }) ??
-        judgeAddress(flow.address, flow.port, { policy: this.policy, egress });
+        this.#whyNotStay({
+          endpointId: connection.endpointId,
+          source: connection.source,
+          guest: flow.guest,
+          slot,
+        }) ?? judgeAddress(flow.address, flow.port, { policy: this.policy, egress });
       if (!reason) continue;
       this.refused(reason);
       connection.cut();
@@ -342,11 +347,19 @@ export class Lane {
     }
   }
 
-  #whyNotStay(flow: { endpointId: string; credentialId: string; slot: number | null }): RefusalReason | null {
-    const { endpointId, credentialId, slot } = flow;
+  #whyNotStay(flow: {
+    endpointId: string;
+    source: string;
+    guest: Guest;
+    slot: number | null;
+  }): RefusalReason | null {
+    const { endpointId, source, guest, slot } = flow;
+    const { credentialId } = guest;
     const endpoint = this.policy.endpoints.get(endpointId);
     const reason = standing(endpoint, this.policy.credentials.get(credentialId));
     if (reason) return reason;
+    if (guest.bySource && knownBySource(this.policy, endpointId, source)?.credentialId !== credentialId)
+      return 'credentials-required';
     if (slot !== null && !(this.policy.egresses.has(slot) && endpoint?.slots.includes(slot)))
       return 'no-modem';
     return this.shadowsocks.hasKey(endpointId, credentialId) ? null : 'bad-credentials';
@@ -364,4 +377,6 @@ export class Lane {
   }
 }
 
-const addressOf = (endpoint: Endpoint) => `${endpoint.listen.host} ${endpoint.listen.port}`;
+/** What a listener is made for: Shadowsocks has a port for datagrams beside it. */
+const addressOf = ({ listen: { host, port }, protocols }: Endpoint) =>
+  `${host} ${port}${protocols.includes('shadowsocks') ? ' with datagrams' : ''}`;

@@ -52,6 +52,15 @@ export function listen(place: ListenPlace, { memory, accepted }: Accepting): Pro
   });
 }
 
+/** Why nothing could listen there now, or null; the port is free again when this resolves. */
+export function portProblem(place: { host: string; port: number }): Promise<Problem | null> {
+  return new Promise(settle => {
+    const server = createServer(socket => socket.resetAndDestroy());
+    server.once('error', error => settle(problemOf(error, place)));
+    server.listen({ ...place, exclusive: true }, () => server.close(() => settle(null)));
+  });
+}
+
 /** Resolves when the port is free. Connections of it live on, so this does not wait for the server's own "close". */
 function closed(server: Server): Promise<void> {
   server.close();

@@ -18,6 +18,8 @@ export interface Guest {
   wish: Omit<UsernameParameters, 'name'>;
   /** What is wrong with its parameters: nothing is opened for it. */
   problem: RefusalDetail | null;
+  /** Let in because of where it comes from: its flows end when that is no reason any more. */
+  bySource?: true;
 }
 
 /** Of most clients. */
@@ -31,7 +33,9 @@ export function guestOf(credentialId: string): Guest {
 /** The guest that the endpoint serves without a login because of where it comes from, or null. */
 export function knownBySource(policy: Policy, endpointId: string, source: string): Guest | null {
   const open = policy.openTo.get(endpointId);
-  return open?.ranges.some(range => inRange(range, source, 0)) ? guestOf(open.credentialId) : null;
+  return open?.ranges.some(range => inRange(range, source, 0))
+    ? { ...guestOf(open.credentialId), bySource: true }
+    : null;
 }
 
 /** The guest with this login, or null. */

@@ -1,6 +1,7 @@
 /** What customers connect to, and with what. Plain values: the cloud compiles them, the agent serves them. */
 import { z } from 'zod';
 import { FlowLimits, SourceRange } from './flow-limits';
+import { parseAddressRange } from './ip-range';
 
 /** What one listening port speaks. With SOCKS5 and HTTP, the first byte decides; Shadowsocks needs a port of its own. */
 export const EndpointProtocol = z.enum(['socks5', 'http', 'shadowsocks']);
@@ -64,9 +65,15 @@ export const ChainHop = z.looseObject({
 });
 export type ChainHop = z.infer<typeof ChainHop>;
 
+/** Somebody's addresses, not everybody's. */
+export const OpenRange = SourceRange.refine(
+  text => parseAddressRange(text)?.prefix !== 0,
+  'would let in everybody: an open proxy is used up by strangers within hours',
+);
+
 /** Clients from these addresses need no login; for programs that cannot send one (browsers with SOCKS5). */
 export const OpenTo = z.looseObject({
-  sourceAddresses: z.array(SourceRange).min(1).max(256),
+  sourceAddresses: z.array(OpenRange).min(1).max(256),
   /** Whose usage it is, and whose limits hold. */
   credentialId: z.string().min(1).max(64),
 });

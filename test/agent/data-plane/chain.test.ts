@@ -365,7 +365,7 @@ test('chains that cannot work are problems of their endpoint', async () => {
       /Hop 3 .* is hop 1 again: the chain runs in a circle/,
     ],
     [[1, 2, 3, 4, 5].map(at => ({ ...hop, port: at })), /at most 4 hops/],
-    [[{ ...hop, protocol: 'shadowsocks' }], /Hop 1 .*needs a method and a password/],
+    [[{ ...hop, protocol: 'shadowsocks' }], /Hop 1 .*Shadowsocks needs a method/],
     [
       [{ ...hop, protocol: 'shadowsocks', method: '2022-blake3-aes-128-gcm', secret: 'hush' }],
       /Hop 1 .*16 bytes in base64/,

@@ -26,7 +26,7 @@ export async function startAtModemOnPty(
 ): Promise<AtModemOnPty> {
   const { path, awayMs = AWAY_MS, onFailure, clock = systemClock, ...rest } = options;
   let closed = false;
-  let pty: Pty | null = await openPty(path, clock);
+  let pty: Pty | null = null;
   let coming: Promise<void> = Promise.resolve();
   const leave = async () => {
     const leaving = pty;
@@ -54,6 +54,7 @@ export async function startAtModemOnPty(
     pty = await openPty(path, clock);
     appear(pty.port);
   };
+  pty = await openPty(path, clock);
   modem.attach(pty.port);
   const vanish = async () => {
     modem.vanish();

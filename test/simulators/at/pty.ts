@@ -6,7 +6,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
+import { lstat, unlink } from 'node:fs/promises';
 import { Duplex } from 'node:stream';
 import { type Clock, sleep } from '@mastline/shared/base/clock';
 import { CodedError, codeOf } from '@mastline/shared/base/coded-error';
@@ -24,9 +24,12 @@ export interface Pty {
   close(): Promise<void>;
 }
 
-/** Makes a pty behind the symbolic link `path`. Rejects with `simulator/socat-missing` or `simulator/no-pty`. */
+/**
+ * Makes a pty behind the symbolic link `path`; a link that an earlier one left there is replaced, anything else is not.
+ * Rejects with `simulator/path-taken`, `simulator/socat-missing` or `simulator/no-pty`.
+ */
 export async function openPty(path: string, clock: Clock): Promise<Pty> {
-  await rm(path, { force: true });
+  await removeOldLink(path);
   // `ignoreeof`: a client that closes is not the end, the next one may come.
   const child = spawn('socat', ['STDIO', `PTY,rawer,link=${path},ignoreeof`], {
     stdio: ['pipe', 'pipe', 'pipe'],
@@ -63,6 +66,20 @@ async function end(child: ChildProcess, port: Duplex, clock: Clock): Promise<voi
   // On SIGTERM socat removes its link.
   child.kill('SIGTERM');
   await withDeadline(exited, CLOSE_DEADLINE_MS, 'the end of socat', clock);
+}
+
+async function removeOldLink(path: string): Promise<void> {
+  const there = await lstat(path).catch(error => {
+    if (codeOf(error) === 'ENOENT') return null;
+    throw error;
+  });
+  if (there === null) return;
+  if (!there.isSymbolicLink())
+    throw new CodedError(
+      'simulator/path-taken',
+      `there is something else at ${path}; give a path that is free`,
+    );
+  await unlink(path);
 }
 
 function explain(error: unknown): unknown {

@@ -12,6 +12,7 @@ import { sleep, systemClock } from '@mastline/shared/base/clock';
 import { AtModem } from '../../../simulators/at/at-modem';
 import { startAtModemOnPty } from '../../../simulators/at/at-modem-on-pty';
 import { delivered } from '../../../simulators/at/deliver-pdu';
+import { openPty } from '../../../simulators/at/pty';
 import { suite } from '../../../support/suite';
 import { tempDir } from '../../../support/temp';
 import { missingTool } from '../../../support/tools';
@@ -123,11 +124,22 @@ for (const model of ['quectel/ec25', 'huawei/e3372h-153'])
 judged('gammu finds a locked SIM, and unlocks it', { gammu: 'gammu', socat: 'socat' }, async () => {
   const running = await onPty('quectel/ec25');
   running.modem.state.sim.state = 'pin';
-  const settings = join(await folder(), 'gammurc');
-  writeFileSync(settings, `[gammu]\ndevice = ${running.path}\nconnection = at115200\n`);
-  assert.match(await run('gammu', ['-c', settings, 'getsecuritystatus']), /Waiting for PIN/);
-  await run('gammu', ['-c', settings, 'entersecuritycode', 'PIN', '1234']);
-  assert.match(await run('gammu', ['-c', settings, 'getsecuritystatus']), /Nothing to enter/);
+  // gammu claims the tty for itself (TIOCEXCL), and a pty forgets that only when its other end closes: whoever is not
+  // root needs a new one for each session.
+  const gammu = async (...args: string[]) => {
+    const pty = await openPty(join(await folder(), 'ttyAT'), systemClock);
+    running.modem.attach(pty.port);
+    const settings = join(await folder(), 'gammurc');
+    writeFileSync(settings, `[gammu]\ndevice = ${pty.path}\nconnection = at115200\n`);
+    try {
+      return await run('gammu', ['-c', settings, ...args]);
+    } finally {
+      await pty.close();
+    }
+  };
+  assert.match(await gammu('getsecuritystatus'), /Waiting for PIN/);
+  await gammu('entersecuritycode', 'PIN', '1234');
+  assert.match(await gammu('getsecuritystatus'), /Nothing to enter/);
 });
 
 judged(

@@ -129,11 +129,14 @@ else
   });
 
 test('names the options that it cannot use', async () => {
+  const folder = await tempDir('at-options');
+  const free = join(folder.path, 'ttyAT');
   for (const [args, expected] of [
-    [['--link', '/tmp/x', '--model', 'acme/x1'], /"acme\/x1" is not one of[\s\S]*models: /],
+    [['--link', free, '--model', 'acme/x1'], /"acme\/x1" is not one of[\s\S]*models: /],
     [[], /--link: give the path/],
-    [['--link', '/tmp/x', '--sim', 'gone'], /--sim: must be ready/],
-    [['--link', '/tmp/x', '--seed', 'x'], /--seed: must be a number/],
+    [['--link', free, '--sim', 'gone'], /--sim: must be ready/],
+    [['--link', free, '--seed', 'x'], /--seed: must be a number/],
+    [['--link', folder.path], /there is something else at .*; give a path that is free/],
   ] as const) {
     const child = spawn(process.execPath, ['--import', 'tsx', 'test/simulators/at/main.ts', ...args], {
       cwd: root,
@@ -147,6 +150,7 @@ test('names the options that it cannot use', async () => {
     assert.equal(code, 2);
     assert.match(said, expected);
   }
+  await folder.remove();
 });
 
 function onWire(id: string, knobs: Partial<AtKnobs> = {}) {

@@ -117,6 +117,14 @@ export interface PathFigures {
   firstByte: LatencyFigures;
 }
 
+/** What has gone through one slot since the data plane began, for its health; not what is billed. */
+export interface SlotTraffic {
+  slot: number;
+  openFlows: number;
+  upBytes: number;
+  downBytes: number;
+}
+
 /** What one thread of the data plane has counted since the start, for metrics; not what is billed. */
 export interface LaneFigures {
   /** Connections that came, refused ones included. */

@@ -25,6 +25,21 @@ export interface BoundRequest {
   maxBytes: number;
   clock: Clock;
   signal?: AbortSignal;
+  /** Called once, whatever came of it. */
+  onFigures?: (figures: RequestFigures) => void;
+}
+
+/** What a request took and moved, for those who pay for it. */
+export interface RequestFigures {
+  /** The name was asked for. */
+  lookedUp: boolean;
+  /** Milliseconds until the connection stood; null when it never did. */
+  connectMs: number | null;
+  /** Milliseconds until the head of the answer was there; null when it never was. */
+  answerMs: number | null;
+  /** Bytes on the connection, without headers of TCP and IP. */
+  sentBytes: number;
+  receivedBytes: number;
 }
 
 export interface BoundReply {
@@ -54,8 +69,31 @@ export function boundRequest(options: BoundRequest): Promise<BoundReply> {
     const onAbort = () => request.destroy(new CodedError('request/aborted', `${url} was given up`));
     if (options.signal?.aborted) onAbort();
     options.signal?.addEventListener('abort', onAbort, { once: true });
+    const begun = clock.monotonicMs();
+    const figures: RequestFigures = {
+      lookedUp: false,
+      connectMs: null,
+      answerMs: null,
+      sentBytes: 0,
+      receivedBytes: 0,
+    };
+    request.once('socket', socket => {
+      socket.once('lookup', () => {
+        figures.lookedUp = true;
+      });
+      socket.once('connect', () => {
+        figures.connectMs = clock.monotonicMs() - begun;
+      });
+    });
+    let told = false;
     const settle = () => {
       timer.cancel();
+      if (!told) {
+        told = true;
+        figures.sentBytes = request.socket?.bytesWritten ?? 0;
+        figures.receivedBytes = request.socket?.bytesRead ?? 0;
+        options.onFigures?.(figures);
+      }
       options.signal?.removeEventListener('abort', onAbort);
     };
     const fail = (error: unknown) => {
@@ -70,6 +108,7 @@ export function boundRequest(options: BoundRequest): Promise<BoundReply> {
     };
     request.once('error', fail);
     request.once('response', response => {
+      figures.answerMs = clock.monotonicMs() - begun;
       const parts: Buffer[] = [];
       let bytes = 0;
       response.on('data', (part: Buffer) => {

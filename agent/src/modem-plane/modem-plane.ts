@@ -7,17 +7,26 @@ import { loadCatalogue } from '@mastline/firmware-profiles/catalogue';
 import { type Clock, sleep, type Timer } from '@mastline/shared/base/clock';
 import { CodedError, codeOf, messageOf } from '@mastline/shared/base/coded-error';
 import { parseOrExplain } from '@mastline/shared/base/problems';
+import type { ModemCause } from '@mastline/shared/domain/modem';
 import type { Profile } from '@mastline/shared/profile/schema';
 import { z } from 'zod';
 import type { Log } from '../observe/log';
-import type { ModemPlane, RotationRequest } from '../ports';
+import type { ModemPlane, RotationRequest, SlotTraffic } from '../ports';
+import type { PowerOutcome, PowerWay } from './discovery/usb-power';
+import { parentOf } from './discovery/usb-tree';
+import { DataUse } from './health/data-use';
+import type { PathFigures } from './health/path-watch';
 import { NetworkJournal } from './network-journal';
 import { surveyNetwork } from './network-survey';
+import { PinKeeper } from './pin-keeper';
+import { recoveryLadder } from './recovery/ladder';
+import { RecoveryRecord, type RungFigures } from './recovery/record';
 import type { RotationTimes } from './rotation';
 import type { RotationLimits, RotationReport } from './rotation-desk';
 import { rotationLadder } from './rotation-ladder';
 import { RotationOffice } from './rotation-office';
 import { type RunIp, runIp } from './run-ip';
+import type { SimSettings } from './sim-settings';
 import { AddressSlot, InterfaceSlot, routerOf, type SlotConfig } from './slot-config';
 import { profileNamed } from './slot-driver';
 import {
@@ -29,13 +38,17 @@ import {
   setUpSlot,
 } from './slot-network';
 import type { SlotSource } from './slot-source';
-import { SlotSupervisor } from './slot-supervisor';
+import { SlotSupervisor, type SupervisorOptions } from './slot-supervisor';
 
 /** Between two comparisons of what is wanted with what is there. */
 export const REPAIR_EVERY_MS = 5000;
 /** Longest that `start()` waits for modems that are still on their way. */
 export const START_DEADLINE_MS = 15_000;
 const START_CHECK_MS = 50;
+/** Between two looks at what the customers' traffic proves. */
+const TRAFFIC_EVERY_MS = 5000;
+/** A path on USB, as opposed to a name of our own. */
+const USB_PATH = /^\d+-\d+(?:\.\d+)*$/;
 
 export interface ModemPlaneOptions {
   slots: readonly z.input<typeof SlotConfig>[];
@@ -59,11 +72,30 @@ export interface ModemPlaneOptions {
   /** Corrected epoch milliseconds, for schedules and the history; the clock's when left out. */
   now?: () => number;
   random?: () => number;
+  /** What has gone through each slot; without it only probes tell whether a slot carries. */
+  traffic?: () => Promise<readonly SlotTraffic[]>;
+  /** Probes then cost at most 1 MB a modem and month. */
+  metered?: boolean;
+  /** PINs and data caps. */
+  sims?: readonly SimSettings[];
+  recovery?: RecoveryChoices;
+}
+
+/** What recovery may do to the box, and how. */
+export interface RecoveryChoices {
+  /** Takes a modem off USB and back; left out, rungs that need it are passed over. */
+  cycleUsb?: (usbPath: string, request: { way: PowerWay; cutNeighbours: boolean }) => Promise<PowerOutcome>;
+  /** A person has agreed that other devices lose power with the modem. */
+  cutNeighbours?: boolean;
+  /** Restarts the box; left out, that rung does not exist. */
+  rebootHost?: () => Promise<void>;
 }
 
 /** What the modem plane can do beyond carrying. */
 export interface RotatingModemPlane extends ModemPlane {
   readonly rotations: RotationOffice;
+  /** What the probes of each slot found, and how often each rung of recovery helped. */
+  health(): { slots: ({ slot: number } & PathFigures)[]; rungs: RungFigures[] };
 }
 
 const EchoUrls = z
@@ -128,6 +160,12 @@ class Plane implements RotatingModemPlane {
     at: rotationLadder('at'),
     mbim: rotationLadder('mbim'),
   };
+  readonly #rungs = recoveryLadder(() => this.#options.profiles());
+  readonly #record: RecoveryRecord;
+  readonly #pins: PinKeeper;
+  readonly #dataUse: DataUse;
+  #traffic: Timer | undefined;
+  #countingTraffic = false;
   #listeners: (() => void)[] = [];
   #repair: Timer | undefined;
   #repairing: Promise<void> = Promise.resolve();
@@ -145,11 +183,16 @@ class Plane implements RotatingModemPlane {
       log: options.log.child('rotations'),
       perform: (slot, request) => this.#rotate(slot, request),
     });
+    const { dataDir, clock, log } = options;
+    const kept = { dataDir, clock, log, now: options.now ?? clock.now };
+    this.#record = new RecoveryRecord(kept);
+    this.#pins = new PinKeeper(kept);
+    this.#dataUse = new DataUse(kept);
     this.#supervisors = options.slots.map(config => this.#supervise(config));
   }
 
   #supervise(config: SlotConfig, source?: SlotSource): SlotSupervisor {
-    const { echoUrls, ownEchoUrl, clock, log, openFlows, profiles, rotation } = this.#options;
+    const { echoUrls, ownEchoUrl, clock, log, openFlows, profiles, rotation, metered, sims } = this.#options;
     const { limits, graceMs, past } = this.rotations.openSlot(config);
     const supervisor: SlotSupervisor = new SlotSupervisor({
       config,
@@ -160,12 +203,15 @@ class Plane implements RotatingModemPlane {
       onChange: () => {
         if (this.#closed) return;
         const { model, firmware } = supervisor.identity;
-        if (model !== null) source?.learn?.(config.usbPath, { model, hardware: null, firmware });
+        if (model !== null) source?.learn?.(supervisor.config.usbPath, { model, hardware: null, firmware });
         for (const listener of this.#listeners) listener();
       },
       onBearer: () => this.#after(() => this.#keepNetworks()),
+      metered: metered ?? false,
+      sims: { settings: sims ?? [], pins: this.#pins, dataUse: this.#dataUse },
+      recovery: this.#recoveryOf(() => supervisor),
       rotation: {
-        ladder: this.#ladders[config.api.kind],
+        ladder: identity => this.#ladders[supervisor.config.api.kind](identity),
         statistics: this.rotations.statistics,
         openFlows: async () => {
           if (openFlows) return openFlows(config.slot);
@@ -179,6 +225,31 @@ class Plane implements RotatingModemPlane {
       },
     });
     return supervisor;
+  }
+
+  #recoveryOf(supervisor: () => SlotSupervisor): SupervisorOptions['recovery'] {
+    const { recovery, clock, now = clock.now, sources = [] } = this.#options;
+    const others = () => this.#supervisors.filter(one => one !== supervisor());
+    return {
+      now,
+      record: this.#record,
+      ladder: identity => this.#rungs(supervisor().config.api.kind, identity),
+      cycleUsb: ({ usbPath }) => {
+        const cycle = recovery?.cycleUsb;
+        if (cycle === undefined || !USB_PATH.test(usbPath)) return null;
+        return way => cycle(usbPath, { way, cutNeighbours: recovery?.cutNeighbours ?? false });
+      },
+      rebootHost: async () => recovery?.rebootHost?.(),
+      mayReboot: recovery?.rebootHost !== undefined,
+      neighbours: () => ({
+        carrying: others().filter(one => one.carries()).length,
+        silent: others().filter(one => one.isSilent()).length,
+      }),
+      conflicts: async () => {
+        const found = await Promise.all(sources.map(source => source.conflicts?.() ?? []));
+        return found.flat().filter(one => one.usbPath === supervisor().config.usbPath);
+      },
+    };
   }
 
   /** Changes of the network, one after the other. */
@@ -204,6 +275,7 @@ class Plane implements RotatingModemPlane {
     this.#after(() => this.#keepNetworks());
     await this.#repairing;
     this.#repair = clock.every(REPAIR_EVERY_MS, () => this.#after(() => this.#keepNetworks()));
+    if (this.#options.traffic) this.#traffic = clock.every(TRAFFIC_EVERY_MS, () => void this.#countTraffic());
     const begun = clock.monotonicMs();
     while (!this.#closed && !this.#supervisors.every(one => one.settled())) {
       if (clock.monotonicMs() - begun > START_DEADLINE_MS) break;
@@ -219,6 +291,13 @@ class Plane implements RotatingModemPlane {
     return this.#supervisors.map(one => one.report());
   }
 
+  health() {
+    return {
+      slots: this.#supervisors.map(one => ({ slot: one.config.slot, ...one.health() })),
+      rungs: this.#record.figures(),
+    };
+  }
+
   onChange(listener: () => void): void {
     this.#listeners.push(listener);
   }
@@ -228,11 +307,27 @@ class Plane implements RotatingModemPlane {
     this.#closed = true;
     this.#listeners = [];
     this.#repair?.cancel();
-    for (const supervisor of this.#supervisors) supervisor.close();
+    this.#traffic?.cancel();
+    await Promise.all(this.#supervisors.map(one => one.close()));
     await this.rotations.close();
     for (const source of this.#options.sources ?? []) await source.close();
     await this.#repairing;
     if (this.#mayChange) await this.#journal.removeAll();
+    await Promise.all([this.#record.close(), this.#pins.close(), this.#dataUse.close()]);
+  }
+
+  async #countTraffic(): Promise<void> {
+    const { traffic, log } = this.#options;
+    if (traffic === undefined || this.#countingTraffic) return;
+    this.#countingTraffic = true;
+    try {
+      for (const one of await traffic())
+        this.#supervisors.find(supervisor => supervisor.config.slot === one.slot)?.noteTraffic(one);
+    } catch (error) {
+      log.warn('the data plane does not tell its traffic', { error });
+    } finally {
+      this.#countingTraffic = false;
+    }
   }
 
   async #rotate(slot: number, { askedFor, deadlineMs }: RotationRequest): Promise<RotationReport> {
@@ -266,9 +361,10 @@ class Plane implements RotatingModemPlane {
       this.#gone.delete(config.slot);
       const before = this.#supervisors.find(one => one.config.slot === config.slot);
       if (before && JSON.stringify(before.config) === JSON.stringify(config)) continue;
-      if (before) await this.#release(before);
-      const supervisor = this.#supervise(config, source);
-      this.#supervisors = [...this.#supervisors.filter(one => one !== before), supervisor];
+      if (before) {
+        await this.#takeDown(config.slot);
+        before.reconfigure(config);
+      } else this.#supervisors = [...this.#supervisors, this.#supervise(config, source)];
       this.#origins.set(config.slot, source);
       changed = true;
     }
@@ -284,7 +380,7 @@ class Plane implements RotatingModemPlane {
 
   /** The link stays up: its name may be another slot's by now. */
   async #release(supervisor: SlotSupervisor): Promise<void> {
-    supervisor.close();
+    await supervisor.close();
     await this.#takeDown(supervisor.config.slot);
   }
 
@@ -304,7 +400,7 @@ class Plane implements RotatingModemPlane {
   async #keepNetworks(): Promise<void> {
     for (const one of this.#supervisors) {
       const reason = this.#gone.get(one.config.slot);
-      if (reason !== undefined) one.setNetwork({ kind: 'absent', reason });
+      if (reason !== undefined) one.setNetwork({ kind: 'absent', reason, ...this.#whyGone(one.config) });
     }
     const interfaces = this.#supervisors.filter(
       one => 'interface' in one.config && !this.#gone.has(one.config.slot),
@@ -327,6 +423,19 @@ class Plane implements RotatingModemPlane {
     }
   }
 
+  /** Gone alone, or with everything else on its hub; no cause where it is there and merely cannot be used. */
+  #whyGone({ usbPath, slot }: SlotConfig): { cause?: ModemCause } {
+    const isThere = this.#options.sources?.some(source => source.isPluggedIn?.(usbPath)) ?? false;
+    if (!USB_PATH.test(usbPath) || isThere) return {};
+    const { hub } = parentOf(usbPath);
+    const mates = this.#supervisors.filter(
+      ({ config }) =>
+        config.slot !== slot && USB_PATH.test(config.usbPath) && parentOf(config.usbPath).hub === hub,
+    );
+    const allGone = mates.length > 0 && mates.every(({ config }) => this.#gone.has(config.slot));
+    return { cause: allGone ? 'hub-power' : 'usb-gone' };
+  }
+
   async #keepSlot(
     supervisor: SlotSupervisor,
     slot: InterfaceSlot,
@@ -334,7 +443,8 @@ class Plane implements RotatingModemPlane {
   ): Promise<void> {
     const { runIp: run, clock, log } = this.#options;
     if (!survey.links.has(slot.interface)) {
-      supervisor.setNetwork({ kind: 'absent', reason: `there is no interface ${slot.interface}` });
+      const reason = `there is no interface ${slot.interface}`;
+      supervisor.setNetwork({ kind: 'absent', reason, ...this.#whyGone(slot) });
       return;
     }
     try {

@@ -3,6 +3,7 @@
  * (discovery/slot-source.ts), virtual modems are another (virtual-slots.ts). The plane starts and closes them.
  */
 import type { ModemIdentityFacts } from './discovery/assess';
+import type { Conflict } from './discovery/conflicts';
 import type { SlotConfig } from './slot-config';
 
 export interface SlotSource {
@@ -16,6 +17,10 @@ export interface SlotSource {
   whyAbsent(config: SlotConfig): string | null;
   /** What a driver has heard from the modem. */
   learn?(usbPath: string, identity: ModemIdentityFacts): void;
+  /** Whether something is plugged in there, usable or not; left out where nothing is ever plugged in. */
+  isPluggedIn?(usbPath: string): boolean;
+  /** Other programs that are in the modems' way now. */
+  conflicts?(): Promise<readonly Conflict[]>;
   onChange(listener: () => void): void;
   close(): Promise<void>;
 }

@@ -1,38 +1,36 @@
 /**
- * Looks after one slot for as long as the agent runs: polls the modem, asks for the exit address through it, and keeps
- * the facts by which `slot-state.ts` judges. Nothing that a modem does or fails to do throws here. Setting the slot's
- * network up is the plane's (modem-plane.ts), which hands the outcome in.
+ * Looks after one slot for as long as the agent runs. Joins its parts: modem-watch.ts asks the modem, health/ proves the
+ * path, slot-state.ts judges the facts, machine.ts says what may be done, rotation.ts and recovery/ do it. Nothing that
+ * a modem does or fails to do throws here. Setting the slot's network up is the plane's (modem-plane.ts), which hands
+ * the outcome in.
  */
 import type { Clock, Timer } from '@mastline/shared/base/clock';
 import { CodedError, messageOf } from '@mastline/shared/base/coded-error';
 import type { SlotReport } from '@mastline/shared/domain/modem';
 import type { Profile } from '@mastline/shared/profile/schema';
 import type { Log } from '../observe/log';
-import type { Egress } from '../ports';
-import type { Bearer, DriverEvent, ModemIdentity, ModemStatus, Registration } from './driver';
-import { askExitAddress } from './exit-address';
+import type { Egress, SlotTraffic } from '../ports';
+import type { Bearer, ModemDriver, ModemIdentity, ModemStatus } from './driver';
+import { DataGauge, type DataUse, simKey } from './health/data-use';
+import { type PathFigures, PathWatch } from './health/path-watch';
 import { FRESH, type Machine, type MachineEvent, shown, step } from './machine';
 import { countryOf } from './mobile-countries';
+import { ModemWatch, NO_IDENTITY } from './modem-watch';
+import type { PinKeeper } from './pin-keeper';
+import { Recovery, type RecoveryOptions } from './recovery/recovery';
+import type { RungTools } from './recovery/rungs';
 import { ROTATION_TIMES, type RotationEnd, type RotationTimes, rotate } from './rotation';
 import { ROTATION_LIMITS, RotationDesk, type RotationLimits, type RotationReport } from './rotation-desk';
 import { seenAddresses } from './rotation-proof';
 import type { RotationStatistics, RotationStep } from './rotation-statistics';
+import { type SimSettings, settingsOf } from './sim-settings';
 import { guardedOf, type SlotConfig } from './slot-config';
-import { type SlotDriver, slotDriver } from './slot-driver';
+import { slotDriver } from './slot-driver';
 import { judgeSlot, type NetworkFacts, type SlotFacts, type SlotVerdict } from './slot-state';
 
-/** Between two looks at a modem that is well; sticks are slow when asked more often. */
-export const POLL_MS = 5000;
-/** While it is on its way up. */
-export const EAGER_POLL_MS = 1000;
-/** How long a modem is looked at eagerly after its network came up. */
-const EAGER_FOR_MS = 30_000;
-export const EXIT_EVERY_MS = 60_000;
-const EXIT_RETRY_MS = 5000;
-const IDENTITY_EVERY_MS = 10 * 60_000;
-/** After a word that the modem said unasked; words come in swarms. */
-const EVENT_POLL_MS = 200;
 const MAX_REASON_CHARS = 300;
+/** Between two looks at the modem's byte counters, where the SIM has a cap. */
+const GAUGE_EVERY_MS = 60_000;
 
 export interface SupervisorOptions {
   config: SlotConfig;
@@ -43,6 +41,19 @@ export interface SupervisorOptions {
   /** The modem's data connection is another now; see `bearer`. */
   onBearer: () => void;
   profiles: () => readonly Profile[];
+  /** Probes cost SIM data that somebody counts. */
+  metered: boolean;
+  sims: {
+    settings: readonly SimSettings[];
+    pins: PinKeeper;
+    dataUse: DataUse;
+  };
+  recovery: Pick<RecoveryOptions, 'now' | 'record' | 'neighbours' | 'conflicts' | 'mayReboot'> &
+    Pick<RungTools, 'rebootHost'> & {
+      /** The rungs of the modem's profile; throws CodedError when there are no profiles. */
+      ladder: (identity: ModemIdentity) => ReturnType<RecoveryOptions['ladder']>;
+      cycleUsb: (config: SlotConfig) => RungTools['cycleUsb'];
+    };
   rotation: {
     /** What the modem's profile says may be tried; throws CodedError when there are no profiles. */
     ladder: (identity: ModemIdentity) => readonly RotationStep[];
@@ -59,41 +70,86 @@ export interface SupervisorOptions {
   };
 }
 
-const NO_IDENTITY: ModemIdentity = { imei: null, model: null, firmware: null, imsi: null, iccid: null };
-
 export class SlotSupervisor {
   readonly #options: SupervisorOptions;
   readonly #abort = new AbortController();
+  readonly #path: PathWatch;
+  readonly #recovery: Recovery;
+  readonly #desk: RotationDesk;
+  #config: SlotConfig;
   #network: NetworkFacts = { kind: 'unknown' };
-  #api: SlotFacts['api'] = { kind: 'unasked' };
-  #exit: SlotFacts['exit'] = { address: null, problem: '', confirmedSinceApiFailed: false };
-  #identity = NO_IDENTITY;
-  #identityAt = Number.NEGATIVE_INFINITY;
-  #registration: Registration | null = null;
-  #driver: SlotDriver | undefined;
+  #watch: ModemWatch | null = null;
   /** The data connection of a modem that does not route by itself. */
   #bearer: Bearer | null = null;
-  #poll: Timer | undefined;
-  /** False while a look is under way: it sets the next one itself. */
-  #waitsForPoll = false;
-  #probe: Timer | undefined;
-  /** Counts networks and connections, so that an answer of an earlier one is not taken for the present one's. */
-  #generation = 0;
-  #probing = false;
-  #probeAgain = false;
-  #eagerUntil = 0;
-  #said = '';
+  /** What its driver was made for. */
+  #way: string | null = null;
+  #identity = NO_IDENTITY;
+  /** Known on when the modem is gone. */
+  #model: string | null = null;
   #machine: Machine = FRESH;
-  readonly #desk: RotationDesk;
+  #said = '';
+  #pinTried = false;
+  #pinRefused = false;
+  #gauge = new DataGauge();
+  #gaugeTimer: Timer | undefined;
+  #traffic: SlotTraffic | null = null;
 
   constructor(options: SupervisorOptions) {
+    const { clock, log, recovery } = options;
+    const config = () => this.#config;
     this.#options = options;
+    this.#config = options.config;
     const { limits, past } = options.rotation;
-    this.#desk = new RotationDesk(options.clock, { ...ROTATION_LIMITS, ...limits }, past);
+    this.#desk = new RotationDesk(clock, { ...ROTATION_LIMITS, ...limits }, past);
+    this.#path = new PathWatch({
+      echoUrls: options.echoUrls,
+      metered: options.metered,
+      clock,
+      log,
+      mayProbe: () => this.#dataCap() === null,
+      onChange: () => this.#tell(),
+    });
+    const { now, record, neighbours, conflicts, mayReboot, rebootHost } = recovery;
+    this.#recovery = new Recovery({
+      ...{ slot: this.#config.slot, clock, log, now, record, neighbours, conflicts, mayReboot },
+      ladder: () => recovery.ladder(this.#identity),
+      model: () => this.#model ?? this.#config.api.kind,
+      openFlows: options.rotation.openFlows,
+      begin: cause => this.#begin({ kind: 'recovery-asked', cause }, 'begin-recovery'),
+      end: () => {
+        this.#apply({ kind: 'recovery-ended' });
+        this.#tell();
+      },
+      climb: {
+        tools: {
+          driver: () => this.#driver(),
+          // Asked at each climb: the stick may have come back on another port.
+          get cycleUsb() {
+            return recovery.cycleUsb(config());
+          },
+          rebootHost,
+          clock,
+          signal: this.#abort.signal,
+        },
+        verdict: () => this.#judge(),
+        onDone: () => {
+          this.#watch?.beEager();
+          this.#path.restart();
+        },
+        onStuck: () => this.#restartWatch(),
+        onStep: detail => {
+          this.#apply({ kind: 'recovery-step', detail });
+          this.#tell();
+        },
+      },
+      onChange: () => this.#tell(),
+    });
+    if (options.sims.settings.some(one => one.dataCap !== undefined))
+      this.#gaugeTimer = clock.every(GAUGE_EVERY_MS, () => void this.#readGauge());
   }
 
   get config(): SlotConfig {
-    return this.#options.config;
+    return this.#config;
   }
 
   /** Null while there is no data connection, and for modems that route by themselves without telling. */
@@ -105,54 +161,67 @@ export class SlotSupervisor {
     return this.#identity;
   }
 
+  /** The stick came back elsewhere: its network begins anew, what the slot has learned stays. */
+  reconfigure(config: SlotConfig): void {
+    this.#config = config;
+    this.setNetwork({ kind: 'unknown' });
+  }
+
   /** The slot's network as it is now; another way to the modem starts everything anew. */
   setNetwork(network: NetworkFacts): void {
-    const before = { way: this.#wayToModem(), source: this.#sourceAddress() };
+    const source = this.#sourceAddress();
     this.#network = network;
-    const now = { way: this.#wayToModem(), source: this.#sourceAddress() };
-    if (before.way !== now.way) {
-      this.#stop();
-      this.#api = { kind: 'unasked' };
-      this.#forgetExit('');
-      this.#registration = null;
-      if (now.way === null) this.#identity = NO_IDENTITY;
-      else this.#begin(now.source);
-    } else if (before.source !== now.source) {
-      this.#forgetExit('');
-      if (now.source !== null) this.#askExitSoon(0);
-    }
+    const moved = source !== this.#sourceAddress();
+    if (moved) this.#path.shut();
+    const way = this.#wayToModem();
+    if (way !== this.#way) {
+      this.#way = way;
+      this.#restartWatch();
+      if (way === null) this.#identity = NO_IDENTITY;
+    } else if (moved) this.#followBearer(null);
     this.#tell();
   }
 
-  /** What the driver is bound to: a web API is asked from the slot's address, a port is there with the modem. */
-  #wayToModem(): string | null {
-    const { kind } = this.#network;
-    if (kind !== 'up' && kind !== 'linked') return null;
-    return this.#options.config.api.kind === 'hilink' ? this.#sourceAddress() : 'port';
-  }
-
-  #sourceAddress(): string | null {
-    return this.#network.kind === 'up' ? this.#network.sourceAddress : null;
+  /** What has gone through the slot, every few seconds: live traffic is the cheapest probe. */
+  noteTraffic(traffic: SlotTraffic): void {
+    this.#traffic = traffic;
+    this.#path.noteTraffic(traffic);
   }
 
   /** True when waiting longer would tell nothing new: it is up with its exit address, or it is known why not. */
   settled(): boolean {
     const { state } = this.#verdict();
-    if (state === 'connected') return this.#exit.address !== null || this.#exit.problem !== '';
-    return state === 'absent' || state === 'failed' || state === 'locked';
+    const { address, problem } = this.#path.facts();
+    if (state === 'connected') return address !== null || problem !== '';
+    return state === 'absent' || state === 'failed' || state === 'locked' || state === 'recovering';
+  }
+
+  /** It carries, by what came through it. */
+  carries(): boolean {
+    return this.#path.facts().proof.kind === 'carries';
+  }
+
+  /** It is connected by its own word, and nothing comes through. */
+  isSilent(): boolean {
+    return this.#judge().cause === 'data-dead';
   }
 
   report(): SlotReport {
-    const { config } = this.#options;
-    const { state, reason } = this.#verdict();
+    const config = this.#config;
+    const { state, reason, cause } = this.#verdict();
+    const said = [reason, state === 'connected' ? '' : this.#recovery.note()]
+      .filter(part => part !== '')
+      .join('; ');
     return {
       slot: config.slot,
       usbPath: config.usbPath,
       interface: 'interface' in config ? config.interface : null,
       sourceAddress: this.#sourceAddress(),
       state,
-      reason: reason.length > MAX_REASON_CHARS ? `${reason.slice(0, MAX_REASON_CHARS - 1)}…` : reason,
-      exitAddress: state === 'connected' ? this.#exit.address : null,
+      reason: said.length > MAX_REASON_CHARS ? `${said.slice(0, MAX_REASON_CHARS - 1)}…` : said,
+      cause,
+      recovery: this.#recovery.last(),
+      exitAddress: state === 'connected' ? this.#path.facts().address : null,
       imei: this.#identity.imei,
       model: this.#identity.model,
       firmware: this.#identity.firmware,
@@ -160,24 +229,30 @@ export class SlotSupervisor {
     };
   }
 
+  /** What the probes found; for people who look. */
+  health(): PathFigures {
+    return this.#path.figures();
+  }
+
   egress(): Egress {
-    const { config } = this.#options;
+    const config = this.#config;
     return {
       slot: config.slot,
       sourceAddress: this.#sourceAddress(),
       dnsServers: this.#dnsServers(),
       ready: this.#verdict().ready,
       imei: this.#identity.imei,
-      carrier: this.#registration?.carrier ?? null,
-      country: countryOf(this.#registration?.plmn ?? null),
+      carrier: this.#watch?.registration()?.carrier ?? null,
+      country: countryOf(this.#watch?.registration()?.plmn ?? null),
       guarded: guardedOf(config),
     };
   }
 
   /** Gives the modem another address, if it may be done now. Never rejects; has deadlines of its own. */
   async rotate(askedFor: string, deadlineMs?: number): Promise<RotationReport> {
-    const { config, log, rotation } = this.#options;
-    const about = { slot: config.slot, askedFor, carrier: this.#registration?.carrier ?? null };
+    const { log, rotation } = this.#options;
+    const carrier = this.#watch?.registration()?.carrier ?? null;
+    const about = { slot: this.#config.slot, askedFor, carrier };
     const refused = (reason: string, retryAfterMs: number | null = null): RotationReport => {
       log.info('rotation refused', { askedFor, reason });
       return { ...about, kind: 'unavailable', reason, retryAfterMs };
@@ -185,7 +260,7 @@ export class SlotSupervisor {
     this.#verdict();
     const asked = step(this.#machine, { kind: 'rotation-asked' });
     const [action] = asked.actions;
-    if (action?.kind !== 'begin-rotation') return refused(action?.reason ?? 'it cannot be rotated now');
+    if (action?.kind === 'refuse-rotation') return refused(action.reason);
     const obstacle = this.#desk.obstacle();
     if (obstacle) return refused(obstacle.reason, obstacle.retryAfterMs);
     let ladder: readonly RotationStep[];
@@ -204,9 +279,14 @@ export class SlotSupervisor {
     return report;
   }
 
-  close(): void {
-    this.#stop();
+  async close(): Promise<void> {
     this.#abort.abort(new CodedError('modem/closing', 'the agent is stopping'));
+    this.#gaugeTimer?.cancel();
+    this.#path.shut();
+    await this.#recovery.close();
+    const watch = this.#watch;
+    this.#watch = null;
+    await watch?.close();
   }
 
   async #rotate(
@@ -217,12 +297,12 @@ export class SlotSupervisor {
     const begun = clock.monotonicMs();
     const times = { ...ROTATION_TIMES, ...rotation.times };
     try {
-      const registration = await this.#driver?.registration();
-      const carrier = registration?.ok ? (registration.value.plmn ?? registration.value.carrier) : null;
+      const registration = this.#watch?.registration();
+      const carrier = registration?.plmn ?? registration?.carrier;
       const key = { modem: this.#identity.imei ?? 'unknown', carrier: carrier ?? 'unknown' };
       const end = await rotate({
         steps: rotation.statistics.order(ladder, key.modem, key.carrier),
-        driver: () => this.#driver ?? null,
+        driver: () => this.#driver(),
         clock,
         askExit: signal => this.#exitNow(signal),
         openFlows: rotation.openFlows,
@@ -235,11 +315,9 @@ export class SlotSupervisor {
       });
       for (const { method, outcome, tookMs } of end.attempts)
         rotation.statistics.add({ ...key, method, outcome, tookMs });
-      if (end.kind === 'rotated')
-        this.#exit = { address: end.newAddress, problem: '', confirmedSinceApiFailed: false };
       // The last look may be of the time before it was connected again.
-      this.#poll?.cancel();
-      await this.#look();
+      await this.#watch?.look();
+      if (end.kind === 'rotated') this.#path.proven(end.newAddress);
       return end;
     } catch (error) {
       log.error('a rotation broke', { error });
@@ -252,180 +330,176 @@ export class SlotSupervisor {
   #exitNow(signal: AbortSignal): Promise<string[]> {
     const { clock, rotation } = this.#options;
     const echoUrls = [...this.#options.echoUrls, ...(rotation.moreEchoUrls ?? [])];
-    if (this.#network.kind !== 'up')
+    const localAddress = this.#sourceAddress();
+    if (localAddress === null)
       return Promise.reject(new CodedError('modem/exit-unknown', 'the slot has no network'));
-    const localAddress = this.#network.sourceAddress;
     return seenAddresses({ echoUrls, localAddress, dnsServers: this.#dnsServers(), clock, signal });
+  }
+
+  #sourceAddress(): string | null {
+    return this.#network.kind === 'up' ? this.#network.sourceAddress : null;
+  }
+
+  /** What the driver is bound to: a web API is asked from the slot's address, a port is there with the modem. */
+  #wayToModem(): string | null {
+    const { kind } = this.#network;
+    if (kind !== 'up' && kind !== 'linked') return null;
+    return this.#config.api.kind === 'hilink' ? this.#sourceAddress() : 'port';
+  }
+
+  #begin(event: MachineEvent, action: 'begin-recovery'): boolean {
+    const asked = step(this.#machine, event);
+    if (asked.actions[0]?.kind !== action) return false;
+    this.#machine = asked.machine;
+    this.#tell();
+    return true;
   }
 
   #apply(event: MachineEvent): void {
     this.#machine = step(this.#machine, event).machine;
   }
 
+  /** By the facts alone. */
+  #judge(): SlotVerdict {
+    return judgeSlot(this.#facts());
+  }
+
+  /** What is shown. */
   #verdict(): SlotVerdict {
-    this.#apply({ kind: 'judged', verdict: judgeSlot(this.#facts()) });
+    this.#apply({ kind: 'judged', verdict: this.#judge() });
     return shown(this.#machine);
   }
 
   #facts(): SlotFacts {
-    return { network: this.#network, api: this.#api, exit: this.#exit };
+    return {
+      network: this.#network,
+      api: this.#watch?.api() ?? { kind: 'unasked' },
+      path: this.#path.facts(),
+      pinRefused: this.#pinRefused,
+      dataCap: this.#dataCap(),
+    };
   }
 
-  #status(): ModemStatus | null {
-    if (this.#api.kind === 'answered') return this.#api.status;
-    return this.#api.kind === 'failing' ? this.#api.last : null;
+  #driver(): ModemDriver | null {
+    return this.#watch?.driver ?? null;
   }
 
   #dnsServers(): string[] {
-    return this.#options.config.dnsServers ?? (this.#bearer ?? this.#status()?.bearer)?.dnsServers ?? [];
+    return this.#config.dnsServers ?? (this.#bearer ?? this.#watch?.status()?.bearer)?.dnsServers ?? [];
   }
 
-  #begin(localAddress: string | null): void {
-    const { clock, config, log, profiles, onBearer } = this.#options;
+  #restartWatch(): void {
+    const { clock, log, profiles, onBearer } = this.#options;
+    const before = this.#watch;
+    this.#watch = null;
+    before?.close().catch(error => log.warn('a driver did not close well', { error }));
+    this.#path.shut();
+    this.#bearer = null;
+    this.#pinTried = false;
+    this.#gauge = new DataGauge();
+    if (this.#way === null || this.#abort.signal.aborted) return;
     const driver = slotDriver({
-      api: config.api,
-      localAddress,
+      api: this.#config.api,
+      localAddress: this.#sourceAddress(),
       clock,
       log,
       profiles,
       onBearer: bearer => {
+        if (this.#watch !== watch) return;
         this.#bearer = bearer.connected ? bearer : null;
         onBearer();
       },
     });
-    this.#driver = driver;
-    // A stick's web API is polled; its events are what a poll has found.
-    if (driver.kind !== 'hilink') driver.onEvent(event => this.#hear(driver, event));
-    this.#identityAt = Number.NEGATIVE_INFINITY;
-    this.#eagerUntil = clock.monotonicMs() + EAGER_FOR_MS;
-    void this.#look();
+    const watch: ModemWatch = new ModemWatch({
+      driver,
+      clock,
+      log,
+      onLook: status => {
+        if (this.#watch === watch) this.#noticeLook(watch, status);
+      },
+    });
+    this.#watch = watch;
   }
 
-  #stop(): void {
-    this.#generation += 1;
-    this.#poll?.cancel();
-    this.#probe?.cancel();
-    const { log } = this.#options;
-    this.#driver?.close().catch(error => log.warn('a modem did not close', { error }));
-    this.#driver = undefined;
-    this.#bearer = null;
-  }
-
-  /** What the modem says unasked is looked at soon, and believed only then. */
-  #hear(driver: SlotDriver, event: DriverEvent): void {
-    if (driver !== this.#driver || event.kind === 'message-received' || !this.#waitsForPoll) return;
-    this.#poll?.cancel();
-    this.#poll = this.#options.clock.after(EVENT_POLL_MS, () => void this.#look());
-  }
-
-  /** One look at the modem, then the next is set. */
-  async #look(): Promise<void> {
-    const { clock } = this.#options;
-    const driver = this.#driver;
-    const generation = this.#generation;
-    if (!driver) return;
-    this.#waitsForPoll = false;
-    const status = await driver.status();
-    if (generation !== this.#generation) return;
-    const before = this.#status();
-    if (status.ok) {
-      this.#api = { kind: 'answered', status: status.value };
-      this.#noticeConnection(before, status.value);
-      await this.#refreshIdentity(driver, generation);
-      if (generation !== this.#generation) return;
-    } else {
-      const failures = this.#api.kind === 'failing' ? this.#api.failures + 1 : 1;
-      this.#api = { kind: 'failing', fault: status.fault, failures, last: before };
-      if (failures === 1) this.#exit = { ...this.#exit, confirmedSinceApiFailed: false };
-      // Its traffic tells whether it is dead or only its web server.
-      if (before?.bearer.connected) this.#askExitSoon(0);
+  #noticeLook(watch: ModemWatch, before: ModemStatus | null): void {
+    if (watch.identity() !== NO_IDENTITY) this.#identity = watch.identity();
+    this.#model = this.#identity.model ?? this.#model;
+    const api = watch.api();
+    if (api.kind === 'failing' && api.failures === 1 && before?.data.state === 'up') this.#path.apiFailed();
+    if (api.kind === 'answered') {
+      this.#followBearer(before);
+      void this.#keepPin(watch, api.status);
     }
     this.#tell();
-    const well = this.#api.kind === 'answered' && this.#api.status.bearer.connected;
-    const eager = !well && clock.monotonicMs() < this.#eagerUntil;
-    // Also when another look ended meanwhile: there is one timer.
-    this.#poll?.cancel();
-    this.#poll = clock.after(eager ? EAGER_POLL_MS : POLL_MS, () => void this.#look());
-    this.#waitsForPoll = true;
   }
 
-  #noticeConnection(before: ModemStatus | null, now: ModemStatus): void {
-    const connected = before?.bearer.connected === true;
-    if (!now.bearer.connected) {
-      if (connected || this.#exit.address !== null) this.#forgetExit('');
-      this.#probe?.cancel();
-      return;
-    }
-    const sameAddress = before?.bearer.address === now.bearer.address;
-    if (connected && sameAddress) return;
-    // A new connection may have a new identity behind it, too: another stick in the same slot.
-    if (!connected) this.#identityAt = Number.NEGATIVE_INFINITY;
-    this.#forgetExit('');
-    this.#askExitSoon(0);
-  }
-
-  async #refreshIdentity(driver: SlotDriver, generation: number): Promise<void> {
-    const now = this.#options.clock.monotonicMs();
-    if (now - this.#identityAt < IDENTITY_EVERY_MS) return;
-    const identity = await driver.identity();
-    if (generation !== this.#generation || !identity.ok) return;
-    this.#identity = identity.value;
-    this.#identityAt = now;
-    const registration = await driver.registration();
-    if (generation === this.#generation && registration.ok) this.#registration = registration.value;
-  }
-
-  #forgetExit(problem: string): void {
-    this.#exit = { address: null, problem, confirmedSinceApiFailed: false };
-  }
-
-  #askExitSoon(ms: number): void {
-    this.#probe?.cancel();
-    this.#probe = this.#options.clock.after(ms, () => void this.#askExit());
-  }
-
-  async #askExit(): Promise<void> {
+  /** The path is that of one connection: another one is proven anew. */
+  #followBearer(before: ModemStatus | null): void {
+    const now = this.#watch?.status();
     const localAddress = this.#sourceAddress();
-    if (localAddress === null) return;
-    // One question at a time; what changed meanwhile is asked again afterwards.
-    if (this.#probing) {
-      this.#probeAgain = true;
+    if (localAddress === null || now?.data.state !== 'up') {
+      this.#path.shut();
       return;
     }
-    this.#probing = true;
-    const generation = this.#generation;
-    const isSame = () => generation === this.#generation && localAddress === this.#sourceAddress();
-    const before = this.#exit;
-    let next = EXIT_EVERY_MS;
+    const same = before?.data.state === 'up' && before.bearer.address === now.bearer.address;
+    if (!same || !this.#path.isOpen()) this.#path.open({ localAddress, dnsServers: this.#dnsServers() });
+  }
+
+  /** Enters the configured PIN, once for each time that the modem is met anew; the keeper knows what was tried before. */
+  async #keepPin(watch: ModemWatch, { sim, data }: ModemStatus): Promise<void> {
+    const { log, sims } = this.#options;
+    const place = { slot: this.#config.slot, iccid: this.#identity.iccid };
     try {
-      const address = await askExitAddress({
-        echoUrls: this.#options.echoUrls,
-        localAddress,
-        dnsServers: this.#dnsServers(),
-        clock: this.#options.clock,
-        signal: this.#abort.signal,
-      });
-      if (isSame() && this.#status()?.bearer.connected)
-        this.#exit = { address, problem: '', confirmedSinceApiFailed: this.#api.kind === 'failing' };
+      if (sim.state !== 'pin-needed') {
+        if (sim.state !== 'ready' || data.state !== 'up') return;
+        this.#pinTried = false;
+        this.#pinRefused = false;
+        return await sims.pins.forget(place);
+      }
+      const pin = settingsOf(sims.settings, place)?.pin;
+      if (pin === undefined || this.#pinTried) return;
+      this.#pinTried = true;
+      const outcome = await sims.pins.enter(watch.driver, pin, { ...place, triesLeft: sim.triesLeft });
+      this.#pinRefused = outcome.kind === 'refused';
+      if (outcome.kind === 'accepted') {
+        log.info('the SIM took its PIN');
+        watch.beEager();
+      } else log.warn('the SIM stays locked', { why: outcome.message });
     } catch (error) {
-      if (isSame()) this.#forgetExit(messageOf(error));
-      if (!(error instanceof CodedError))
-        this.#options.log.error('asking for the exit address broke', { error });
-      next = EXIT_RETRY_MS;
-    } finally {
-      this.#probing = false;
+      log.error('the PIN could not be entered', { error });
     }
-    if (this.#abort.signal.aborted) return;
-    if (this.#exit.address !== before.address)
-      this.#options.log.info('exit address', { exit: this.#exit.address });
     this.#tell();
-    if (this.#probeAgain || !isSame()) next = 0;
-    this.#probeAgain = false;
-    if (this.#status()?.bearer.connected) this.#askExitSoon(next);
+  }
+
+  #dataCap(): string | null {
+    const { sims } = this.#options;
+    const place = { slot: this.#config.slot, iccid: this.#identity.iccid };
+    const cap = settingsOf(sims.settings, place)?.dataCap;
+    return cap === undefined ? null : sims.dataUse.refusal(simKey(place), cap);
+  }
+
+  async #readGauge(): Promise<void> {
+    const { sims, log } = this.#options;
+    const place = { slot: this.#config.slot, iccid: this.#identity.iccid };
+    const cap = settingsOf(sims.settings, place)?.dataCap;
+    const watch = this.#watch;
+    if (cap === undefined || watch === null) return;
+    try {
+      const counters = await watch.driver.counters();
+      if (this.#watch !== watch) return;
+      const carried = this.#traffic === null ? null : this.#traffic.upBytes + this.#traffic.downBytes;
+      const moved = this.#gauge.moved(counters.ok ? counters.value : null, carried);
+      sims.dataUse.add(simKey(place), moved, cap.billingDay);
+      this.#tell();
+    } catch (error) {
+      log.error('the data counters could not be read', { error });
+    }
   }
 
   /** Says what is new, once. */
   #tell(): void {
+    if (this.#abort.signal.aborted) return;
+    this.#recovery.consider(this.#judge());
     const now = JSON.stringify([this.report(), this.egress()]);
     if (now === this.#said) return;
     const before = this.#said === '' ? undefined : (JSON.parse(this.#said) as [SlotReport]);

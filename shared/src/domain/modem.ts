@@ -14,6 +14,52 @@ export const ModemState = z.enum([
 ]);
 export type ModemState = z.infer<typeof ModemState>;
 
+/** Why a modem does not serve: a name for programs and alerts, and the words for people. Names go over the wire: only add. */
+export const MODEM_CAUSES = {
+  'no-sim': 'No SIM',
+  'pin-needed': 'PIN needed',
+  'pin-refused': 'PIN refused',
+  'puk-needed': 'PUK needed',
+  'sim-failed': 'SIM fails',
+  'sim-out-of-credit': 'SIM out of credit',
+  'captive-portal': 'Carrier shows a page of its own',
+  'data-cap': 'Data cap reached',
+  'registration-denied': 'Network refuses this SIM',
+  'no-registration': 'No registration',
+  'connection-refused': 'Data connection refused',
+  'no-data-connection': 'No data connection',
+  'data-dead': 'Connected, but carries nothing',
+  'api-dead': 'Modem does not answer',
+  'stick-hung': 'Stick hung',
+  'usb-gone': 'Gone from USB',
+  'hub-power': 'Hub power',
+  'log-in': 'Log-in needed',
+  'port-taken': 'Another program holds the modem',
+  'set-up': 'Cannot be set up',
+} as const;
+export type ModemCause = keyof typeof MODEM_CAUSES;
+
+/** What one attempt to bring a modem back did and came to, rung by rung. */
+export const RecoveryReport = z.looseObject({
+  /** UTC, epoch milliseconds, of its end. */
+  at: z.int(),
+  cause: z.string().max(40),
+  outcome: z.enum(['mended', 'not-mended', 'given-up']),
+  tookMs: Count,
+  rungs: z
+    .array(
+      z.looseObject({
+        rung: z.string().max(40),
+        outcome: z.enum(['mended', 'not-mended', 'impossible', 'given-up']),
+        tookMs: Count,
+        /** What was seen or why it could not be done; empty when there is nothing to say. */
+        evidence: z.string().max(200),
+      }),
+    )
+    .max(8),
+});
+export type RecoveryReport = z.infer<typeof RecoveryReport>;
+
 export const SlotReport = z.looseObject({
   slot: z.int().min(0).max(65_535),
   /** USB path: a slot keeps its number when the stick is swapped. */
@@ -24,6 +70,10 @@ export const SlotReport = z.looseObject({
   state: ModemState,
   /** Why it is in that state, for people; empty when there is nothing to say. */
   reason: z.string().max(300),
+  /** Name out of MODEM_CAUSES (or of a later version) when it does not serve; missing and null: none is known. */
+  cause: z.string().max(40).nullable().optional(),
+  /** The last attempt to bring it back. */
+  recovery: RecoveryReport.nullable().optional(),
   /** Public address seen through the modem; null while unknown. */
   exitAddress: z.string().max(64).nullable(),
   imei: z.string().max(20).nullable(),

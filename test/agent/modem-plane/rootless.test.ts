@@ -99,28 +99,40 @@ test(
 );
 
 test(
-  'a dead API over a live connection is a remark, over a dead one a failure; both heal',
+  'a dead API over a live connection is a remark',
   async () => {
     await net.knob(2, 'api', { mode: 'dead' });
     const carrying = await until(2, report => report.reason.includes('carries, but'));
     assert.is(carrying.state, 'connected');
+    assert.is(carrying.cause, 'api-dead');
     assert.is.not(carrying.exitAddress, null);
-    await net.knob(2, 'data', { carries: false });
     await net.knob(2, 'api', { mode: 'up' });
-    await until(
-      2,
-      report => report.state === 'connected' && report.reason.startsWith('exit address unknown'),
-    );
+    await until(2, report => report.state === 'connected' && report.cause === null);
+  },
+  { deadlineMs: 60_000 },
+);
+
+test(
+  'a dead API over a dead connection is a hung stick, its sibling serves on, and what cannot be climbed here is said',
+  async () => {
+    await net.knob(2, 'data', { carries: false });
     await net.knob(2, 'api', { mode: 'hang' });
+    const hung = await until(2, report => report.recovery != null);
+    assert.is(hung.recovery?.cause, 'stick-hung');
+    assert.equal(
+      hung.recovery?.rungs.map(one => [one.rung, one.outcome]),
+      [
+        ['usb-rebind', 'impossible'],
+        ['port-power', 'impossible'],
+      ],
+    );
     const failed = await until(2, report => report.state === 'failed');
-    assert.match(failed.reason, /no answer/);
+    assert.match(failed.reason, /^Stick hung: .*no answer.*no rung could be climbed here/);
     assert.is(plane.slots()[0]?.state, 'connected');
     await net.knob(2, 'api', { mode: 'up' });
     await net.knob(2, 'data', { carries: true });
-    await until(
-      2,
-      report => report.state === 'connected' && report.exitAddress !== null && report.reason === '',
-    );
+    const healed = await until(2, report => report.state === 'connected' && report.cause === null);
+    assert.is.not(healed.exitAddress, null);
   },
   { deadlineMs: 120_000 },
 );

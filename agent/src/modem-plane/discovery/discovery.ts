@@ -9,6 +9,7 @@ import type { DriverKind, Profile } from '@mastline/shared/profile/schema';
 import type { Log } from '../../observe/log';
 import { openSerialPort } from '../transports/serial-port';
 import { type Assessment, assess, type ModemIdentityFacts, type ModemPort } from './assess';
+import { type Conflict, findConflicts } from './conflicts';
 import { type AtPortSearch, findAtPort, type OpenPort } from './find-at-port';
 import { Repairs } from './repair';
 import { type RunTool, runTool } from './run-tool';
@@ -132,6 +133,11 @@ export class Discovery {
     if (!known || JSON.stringify(known.identity) === JSON.stringify(identity)) return;
     known.identity = identity;
     this.#judge();
+  }
+
+  /** Other programs that want the modems that are plugged in, as it is now. */
+  conflicts(): Promise<Conflict[]> {
+    return findConflicts(this.#modems, this.#options.roots);
   }
 
   async close(): Promise<void> {

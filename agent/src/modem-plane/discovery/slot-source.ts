@@ -19,7 +19,8 @@ export interface Obstacle {
 }
 
 /** The part of discovery that is needed here. */
-export type Finder = Pick<Discovery, 'start' | 'modems' | 'learn' | 'onChange' | 'close'>;
+export type Finder = Pick<Discovery, 'start' | 'modems' | 'learn' | 'onChange' | 'close'> &
+  Partial<Pick<Discovery, 'conflicts'>>;
 
 /** `dev`: where device files are. */
 export function discoveredSlots(
@@ -35,6 +36,8 @@ export function discoveredSlots(
       }),
     whyAbsent: config => absenceOf(config.usbPath, finder.modems(), frame),
     learn: (usbPath, identity) => finder.learn(usbPath, identity),
+    isPluggedIn: usbPath => finder.modems().some(modem => modem.usbPath === usbPath),
+    conflicts: async () => (await finder.conflicts?.()) ?? [],
     onChange: listener => finder.onChange(listener),
     close: () => finder.close(),
   };

@@ -10,14 +10,17 @@ import { suite } from '../../../support/suite';
 
 const test = suite('rotation, pure parts');
 
-const connected = { state: 'connected', reason: '', ready: true } as const;
+const connected = { state: 'connected', reason: '', ready: true, cause: null } as const;
 const walk = (...events: MachineEvent[]) =>
   events.reduce<Machine>((machine, event) => step(machine, event).machine, FRESH);
 const asked = { kind: 'rotation-asked' } as const;
 
 test('only a connected modem may be rotated, and only once at a time', () => {
   assert.is(step(FRESH, asked).actions[0]?.kind, 'refuse-rotation');
-  const down = walk({ kind: 'judged', verdict: { state: 'failed', reason: 'no SIM', ready: false } });
+  const down = walk({
+    kind: 'judged',
+    verdict: { state: 'failed', reason: 'no SIM', ready: false, cause: 'no-sim' },
+  });
   const refused = step(down, asked).actions[0];
   assert.ok(refused?.kind === 'refuse-rotation' && /failed \(no SIM\)/.test(refused.reason));
   const up = walk({ kind: 'judged', verdict: connected });
@@ -38,6 +41,7 @@ test('while it rotates no new flow may leave, whatever the modem says; afterward
     state: 'rotating',
     reason: 'changes its address: data-switch',
     ready: false,
+    cause: null,
   });
   const ended = step(rotating, { kind: 'rotation-ended' }).machine;
   assert.equal(shown(ended), connected);
@@ -45,19 +49,44 @@ test('while it rotates no new flow may leave, whatever the modem says; afterward
   assert.equal(step(ended, { kind: 'rotation-phase', phase: 'verify', detail: '' }).machine, ended);
 });
 
-test('readiness is never shown while rotating, in any order of events', () => {
+test('a modem that is being brought back is not rotated, and one that rotates is not brought back', () => {
+  const recovery = { kind: 'recovery-asked', cause: 'data-dead' } as const;
+  const up = walk({ kind: 'judged', verdict: connected });
+  const recovering = step(up, recovery);
+  assert.equal(recovering.actions, [{ kind: 'begin-recovery' }]);
+  const told = step(recovering.machine, { kind: 'recovery-step', detail: 'restarts it (1 of 2)' }).machine;
+  assert.equal(shown(told), {
+    state: 'recovering',
+    reason: 'Connected, but carries nothing: restarts it (1 of 2)',
+    ready: false,
+    cause: 'data-dead',
+  });
+  const refused = step(told, asked).actions[0];
+  assert.ok(refused?.kind === 'refuse-rotation' && /brought back/.test(refused.reason));
+  assert.is(step(told, recovery).actions[0]?.kind, 'refuse-recovery');
+  // The end of the one is not the end of the other.
+  assert.equal(step(told, { kind: 'rotation-ended' }).machine, told);
+  assert.equal(shown(step(told, { kind: 'recovery-ended' }).machine), connected);
+  assert.is(step(step(up, asked).machine, recovery).actions[0]?.kind, 'refuse-recovery');
+});
+
+test('readiness is never shown while something is done to the modem, in any order of events', () => {
   const event = fc.constantFrom<MachineEvent>(
     { kind: 'judged', verdict: connected },
-    { kind: 'judged', verdict: { state: 'failed', reason: 'x', ready: false } },
+    { kind: 'judged', verdict: { state: 'failed', reason: 'x', ready: false, cause: 'data-dead' } },
     asked,
     { kind: 'rotation-phase', phase: 'drain', detail: '' },
     { kind: 'rotation-ended' },
+    { kind: 'recovery-asked', cause: 'stick-hung' },
+    { kind: 'recovery-step', detail: 'x' },
+    { kind: 'recovery-ended' },
   );
   void fc.assert(
     fc.property(fc.array(event), events => {
       const machine = walk(...events);
       const { ready, state } = shown(machine);
       assert.is(state === 'rotating', machine.activity.kind === 'rotating');
+      assert.is(state === 'recovering', machine.activity.kind === 'recovering');
       if (ready) assert.is(machine.verdict.ready && machine.activity.kind === 'watching', true);
     }),
   );

@@ -8,8 +8,17 @@ import { CodedError, codeOf, messageOf } from '@mastline/shared/base/coded-error
 import { parseOrExplain } from '@mastline/shared/base/problems';
 import { z } from 'zod';
 import { AllowTargets, Metrics, Threads } from './config-fields';
+import { SimSettings } from './modem-plane/sim-settings';
 import { SlotConfig } from './modem-plane/slot-config';
 import { StandaloneFile } from './standalone-file';
+
+/** What may be done to the box to bring a modem back; nothing that harms others when left out. */
+const Recovery = z.strictObject({
+  /** Where all ports of a hub are switched together (Raspberry Pi), other devices may lose power with a modem. */
+  cutNeighbours: z.boolean().default(false),
+  /** The box may restart, at most once a day, when no modem carries and nothing else has helped. */
+  hostReboot: z.boolean().default(false),
+});
 
 const NodeFile = z.strictObject({
   dataDir: z.string().min(1),
@@ -35,6 +44,9 @@ const NodeFile = z.strictObject({
   /** Services that answer with the address they see, asked through each modem. */
   echoUrls: z.array(z.url({ protocol: /^http$/, error: 'must be an http:// URL' })).max(8),
   allowTargets: AllowTargets,
+  /** What is known of the SIMs: PINs and data caps. */
+  sims: z.array(SimSettings).max(256).default([]),
+  recovery: Recovery.default({ cutNeighbours: false, hostReboot: false }),
   threads: Threads.default(1),
   metrics: Metrics.optional(),
 });

@@ -18,9 +18,12 @@ import { enrol } from './control-plane/enrolment';
 import { createDataPlane } from './data-plane/data-plane';
 import { threadCount } from './data-plane/thread-count';
 import { Discovery } from './modem-plane/discovery/discovery';
+import { runTool } from './modem-plane/discovery/run-tool';
 import { SlotBook } from './modem-plane/discovery/slot-book';
 import { discoveredSlots } from './modem-plane/discovery/slot-source';
+import { writeAttribute } from './modem-plane/discovery/sysfs';
 import { SYSTEM_ROOTS } from './modem-plane/discovery/system-roots';
+import { cycleUsb } from './modem-plane/discovery/usb-power';
 import { createModemPlane } from './modem-plane/modem-plane';
 import { toldToCustomer } from './modem-plane/rotation-office';
 import type { SlotConfig } from './modem-plane/slot-config';
@@ -30,7 +33,7 @@ import { logLevel } from './observe/log-level';
 import { openMetricsServer } from './observe/metrics-server';
 import { openStatusPage } from './observe/status-page';
 import { usageTally } from './observe/usage-tally';
-import type { DataPlane, ListenerOutcome, ServicePlan } from './ports';
+import type { DataPlane, LaneFigures, ListenerOutcome, ServicePlan, SlotTraffic } from './ports';
 import { lockDataDir } from './spool/data-dir-lock';
 import { type StateStore, stateStore } from './spool/state-store';
 import { openUsageSpool } from './spool/usage-spool';
@@ -41,6 +44,7 @@ import { AGENT_VERSION } from './version';
 const GRACE_MS = 3_000;
 /** Then the last usage has this long to reach the cloud; what does not is sent after the next start. */
 const FLUSH_MS = 500;
+const REBOOT_DEADLINE_MS = 20_000;
 
 export interface Claim {
   code: string;
@@ -99,7 +103,7 @@ async function open(
 
   const slots = config.slots.filter(slot => slot !== 'discover');
   // There before the first plan is applied, hence before anything can ask for a rotation.
-  let flowCounter: Pick<DataPlane, 'openFlows'> | undefined;
+  let flowCounter: Pick<DataPlane, 'openFlows' | 'metrics'> | undefined;
   const modems = createModemPlane({
     slots,
     sources: config.slots.includes('discover') ? [discoveryOf(config.dataDir, slots, log)] : [],
@@ -110,6 +114,20 @@ async function open(
     openFlows: async slot => flowCounter?.openFlows(slot) ?? 0,
     ownEchoUrl: cloudAddress(config.cloud.url, '/echo').href,
     now: time.now,
+    traffic: async () => trafficOf((await flowCounter?.metrics()) ?? []),
+    metered: config.cloud.metered,
+    sims: config.sims,
+    recovery: {
+      cycleUsb: (usbPath, request) =>
+        cycleUsb(usbPath, request, {
+          roots: SYSTEM_ROOTS,
+          clock: systemClock,
+          write: writeAttribute,
+          runTool,
+        }),
+      cutNeighbours: config.recovery.cutNeighbours,
+      ...(config.recovery.hostReboot ? { rebootHost } : {}),
+    },
   });
   closeWith(() => modems.close());
   await modems.start();
@@ -184,6 +202,7 @@ async function open(
         lease,
         clockOffsetMs: clockOffsetMs ?? null,
         slots: modems.slots(),
+        health: modems.health(),
         listeners,
         usage: tally.totals(),
       };
@@ -196,6 +215,26 @@ async function open(
     closeWith(() => server.close());
   }
   console.log(JSON.stringify({ ready: true, nodeId: identity.nodeId, statusSocket: page.socketPath }));
+}
+
+/** Resolves when the system has taken the order; it ends us as any other program. */
+async function rebootHost(): Promise<void> {
+  await runTool('systemctl', ['reboot'], REBOOT_DEADLINE_MS);
+}
+
+/** What all threads and protocols have moved, by slot. */
+function trafficOf(lanes: readonly LaneFigures[]): SlotTraffic[] {
+  const sums = new Map<number, SlotTraffic>();
+  for (const { slot, openFlows, upBytes, downBytes } of lanes.flatMap(lane => lane.paths)) {
+    const sum = sums.get(slot) ?? { slot, openFlows: 0, upBytes: 0, downBytes: 0 };
+    sums.set(slot, {
+      slot,
+      openFlows: sum.openFlows + openFlows,
+      upBytes: sum.upBytes + upBytes,
+      downBytes: sum.downBytes + downBytes,
+    });
+  }
+  return [...sums.values()];
 }
 
 /** Finds the modems on USB; numbers that the configuration gives out stay free. */

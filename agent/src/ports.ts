@@ -14,6 +14,8 @@ export interface Egress {
   slot: number;
   /** Local address to dial from; null lets the kernel choose (direct). A 127.x address serves loopback targets only. */
   sourceAddress: string | null;
+  /** IPv6 address of the same modem, beside an IPv4 `sourceAddress`; flows of both families then leave through it. */
+  sourceAddress6?: string | null;
   /** Name servers to ask from that address; empty means the system's resolver. */
   dnsServers: string[];
   /** False while the modem cannot carry: new flows go to a sibling or are refused. */

@@ -16,20 +16,19 @@ import type { Lease } from './limiter';
 import { ticksOf } from './limits';
 import type { Guest } from './login';
 import type { Account } from './meter';
+import type { NameAnswer } from './name-cache';
 import type { GuardedEgress } from './policy';
-import { type Lookup, resolveName } from './resolver';
+import { refusalOf } from './resolver';
 import type { SessionRoute } from './session-routes';
 import { SlotDatagrams } from './slot-datagrams';
-import { sourceFor } from './source-address';
+import { familiesOf, sourceFor } from './source-address';
 
 /** Datagrams that wait for one name; a client that resolves through us sends one or two. */
 const MAX_WAITING = 8;
-/** Names of one association; the oldest is forgotten. */
+/** Names of one association, those that wait for their addresses and those that have one; the oldest is forgotten. */
 const MAX_NAMES = 64;
 /** Addresses that may answer; the oldest is forgotten. */
 const MAX_PEERS = 512;
-/** How long an address found for a name is used without asking again. */
-const NAME_MS = 30_000;
 
 /** Who asked, and how answers go back. */
 export interface AssociationOptions {
@@ -57,11 +56,10 @@ interface Carriage {
   leftSession: (() => void) | null;
 }
 
-interface Name {
-  address: string | null;
-  untilTick: number;
-  lookup: Lookup | null;
+/** A name that was asked for, and the datagrams for it. */
+interface Lookup {
   waiting: { port: number; payload: Buffer }[];
+  stop: () => void;
 }
 
 export class Association {
@@ -70,7 +68,9 @@ export class Association {
   readonly #options: AssociationOptions;
   readonly #lane: Lane;
   readonly #sockets = new Map<4 | 6, SlotDatagrams>();
-  readonly #names = new Map<string, Name>();
+  readonly #lookups = new Map<string, Lookup>();
+  /** Address that a name was last sent to: it stays while the name has it, since the other side knows the client. */
+  readonly #addresses = new Map<string, string>();
   readonly #peers = new Set<string>();
   #egress: GuardedEgress | null = null;
   #carriage: Carriage | null = null;
@@ -132,8 +132,8 @@ export class Association {
     if (this.#closed) return;
     this.#closed = true;
     this.#lane.associations.delete(this);
-    for (const name of this.#names.values()) name.lookup?.cancel();
-    this.#names.clear();
+    for (const lookup of this.#lookups.values()) lookup.stop();
+    this.#lookups.clear();
     for (const socket of this.#sockets.values()) socket.close();
     this.#sockets.clear();
     this.#carriage?.account.flowClosed();
@@ -195,51 +195,77 @@ export class Association {
     return { ok: true };
   }
 
-  #sendToName(target: Target, payload: Buffer): void {
-    const known = this.#names.get(target.host);
-    if (known && (known.lookup || this.#lane.tick < known.untilTick)) {
-      if (known.address !== null) this.#sendTo(known.address, target.port, payload);
-      else if (known.lookup && known.waiting.length < MAX_WAITING)
-        known.waiting.push({ port: target.port, payload });
+  #sendToName({ host, port }: Target, payload: Buffer): void {
+    const pending = this.#lookups.get(host);
+    if (pending) {
+      if (pending.waiting.length < MAX_WAITING) pending.waiting.push({ port, payload });
       return;
     }
-    void this.#resolve(target, payload);
+    const egress = this.#egressNow();
+    if (!egress) return;
+    const lookup: Lookup = { waiting: [{ port, payload }], stop: () => undefined };
+    this.#lookups.set(host, lookup);
+    dropOldest(this.#lookups, MAX_NAMES, old => old.stop());
+    const families = familiesOf(egress);
+    const answers: NameAnswer[] = [];
+    const stop = this.#lane.resolver.lookup(host, { egress, families }, (family, answer) => {
+      answers.push(answer);
+      // Nobody tells whether a datagram arrived, so there is no race: IPv4, where the name has it.
+      const isPreferred = answer.kind === 'found' && family === families[0];
+      if (this.#lookups.get(host) !== lookup || (!isPreferred && answers.length < families.length)) return;
+      this.#lookups.delete(host);
+      for (const { port: to, payload: waited } of lookup.waiting)
+        this.#sendToOneOf(answers, host, to, waited);
+    });
+    lookup.stop = stop;
   }
 
-  async #resolve(target: Target, payload: Buffer): Promise<void> {
-    const egress = this.#egress;
-    if (!egress) return;
-    const lookup = resolveName(target.host, egress);
-    const name: Name = { address: null, untilTick: 0, lookup, waiting: [{ port: target.port, payload }] };
-    this.#names.delete(target.host);
-    this.#names.set(target.host, name);
-    dropOldest(this.#names, MAX_NAMES, old => old.lookup?.cancel());
-    const resolution = await lookup.result;
-    name.lookup = null;
-    name.untilTick = this.#lane.tick + ticksOf(NAME_MS);
-    const { waiting } = name;
-    name.waiting = [];
-    if (this.#closed) return;
-    const found = resolution.ok ? resolution.addresses : [];
-    const address = found.find(one => sourceFor(egress.sourceAddress, one).ok) ?? null;
-    name.address = address;
-    if (address === null) {
-      this.#lane.refused(resolution.ok ? 'network-unreachable' : resolution.reason);
-      return;
+  /** To the address that the name had before, else to the first that may be reached. */
+  #sendToOneOf(answers: readonly NameAnswer[], host: string, port: number, payload: Buffer): void {
+    const found = answers.flatMap(answer => (answer.kind === 'found' ? answer.addresses : []));
+    const before = this.#addresses.get(host);
+    const isThere = before !== undefined && found.includes(before);
+    let refused: RefusalReason | null = null;
+    for (const address of isThere ? [before, ...found] : found) {
+      const reason = this.#refusalOf(address, port);
+      if (reason === null) {
+        this.#addresses.delete(host);
+        this.#addresses.set(host, address);
+        dropOldest(this.#addresses, MAX_NAMES);
+        this.#carry(address, port, payload);
+        return;
+      }
+      // That policy forbids it says more than that the slot has no such family.
+      if (refused === null || reason !== 'network-unreachable') refused = reason;
     }
-    for (const { port, payload: waited } of waiting) this.#sendTo(address, port, waited);
+    this.#lane.refused(refused ?? refusalOf(answers));
   }
 
   #sendTo(address: string, port: number, payload: Buffer): void {
-    const egress = this.#egress && this.#lane.policy.egresses.get(this.#egress.slot);
+    const refused = this.#refusalOf(address, port);
+    if (refused) this.#lane.refused(refused);
+    else this.#carry(address, port, payload);
+  }
+
+  /** The slot as the present plan has it. */
+  #egressNow(): GuardedEgress | null {
+    return (this.#egress && this.#lane.policy.egresses.get(this.#egress.slot)) ?? null;
+  }
+
+  #refusalOf(address: string, port: number): RefusalReason | null {
+    const { policy } = this.#lane;
+    const egress = this.#egressNow();
+    if (!egress) return 'no-modem';
+    const refused = judgeAddress(address, port, { policy, egress });
+    return refused ?? (sourceFor(egress, address).ok ? null : 'network-unreachable');
+  }
+
+  /** Sends what was judged. */
+  #carry(address: string, port: number, payload: Buffer): void {
     const purse = this.#carriage?.up;
-    if (!egress || !purse) return;
-    const refused = judgeAddress(address, port, { policy: this.#lane.policy, egress });
-    const source = sourceFor(egress.sourceAddress, address);
-    if (refused || !source.ok) {
-      this.#lane.refused(refused ?? 'network-unreachable');
-      return;
-    }
+    const egress = this.#egressNow();
+    const source = egress && sourceFor(egress, address);
+    if (!purse || !source?.ok) return;
     const socket = this.#socket(isIPv4(address) ? 4 : 6, source.localAddress);
     const peer = oneSpelling(address);
     this.#peers.delete(peer);
@@ -254,7 +280,9 @@ export class Association {
 
   #socket(family: 4 | 6, localAddress: string | null): SlotDatagrams {
     const known = this.#sockets.get(family);
-    if (known) return known;
+    if (known?.localAddress === localAddress) return known;
+    // The slot has another address now.
+    known?.close();
     const socket = new SlotDatagrams({
       family,
       localAddress,

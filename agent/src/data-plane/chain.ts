@@ -5,7 +5,6 @@
  * What answers mean, and whether a chain makes sense, is chain-hops.ts.
  */
 import { randomFillSync } from 'node:crypto';
-import type { Clock } from '@mastline/shared/base/clock';
 import type { ChainHop } from '@mastline/shared/domain/endpoint';
 import { HttpConnectClient } from '@mastline/shared/protocols/http-connect-client';
 import { openAeadClient } from '@mastline/shared/protocols/shadowsocks/aead-stream';
@@ -35,7 +34,6 @@ const EMPTY = Buffer.alloc(0);
 export interface ChainOptions extends DialOptions {
   hops: readonly ChainHop[];
   scratch: Scratch;
-  clock: Pick<Clock, 'now'>;
   /** Salts of responses seen, for 2022 hops. */
   salts: () => SaltStore;
 }

@@ -168,6 +168,8 @@ export class Connection {
       target,
       egress,
       policy: lane.policy,
+      resolver: lane.resolver,
+      clock: lane.clock,
       readBuffer: () => {
         const memory = this.#readBuffer();
         return purse.readBytes < memory.length ? memory.subarray(0, purse.readBytes) : memory;
@@ -179,11 +181,11 @@ export class Connection {
         },
       },
     };
-    const { scratch, clock } = lane;
+    const { scratch } = lane;
     this.#dial =
       hops.length === 0
         ? dial(options)
-        : dialChain({ ...options, hops, scratch, clock, salts: () => lane.hopSalts() });
+        : dialChain({ ...options, hops, scratch, salts: () => lane.hopSalts() });
     const outcome = await this.#dial.outcome;
     this.#dial = null;
     if (!outcome.ok) {

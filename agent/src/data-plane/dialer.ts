@@ -1,16 +1,19 @@
 /**
- * Opens the connection to the target: resolves its name through the modem, judges every address it got, and dials
- * from the slot's own address. Errors become refusal reasons here. The deadline is the caller's, who calls `cancel`.
+ * Opens the connection to the target: resolves its name through the modem, judges every address before it is used, and
+ * dials from the slot's own address of its family. Which address of a name comes when is address-race.ts. Errors
+ * become refusal reasons here. The deadline is the caller's, who calls `cancel`.
  */
 import { connect, isIP } from 'node:net';
+import type { Clock } from '@mastline/shared/base/clock';
 import { codeOf } from '@mastline/shared/base/coded-error';
 import type { RefusalDetail, RefusalReason } from '@mastline/shared/protocols/refusal';
 import type { Target } from '@mastline/shared/protocols/target';
+import { AddressRace, type AttemptOutcome } from './address-race';
 import type { ChainEnds } from './chain';
 import { judgeAddress } from './gate';
 import type { GuardedEgress, Policy } from './policy';
-import { type Lookup, type Resolution, resolveName } from './resolver';
-import { sourceFor } from './source-address';
+import type { Resolver } from './resolver';
+import { type Family, familiesOf, sourceFor } from './source-address';
 import { rawTcp } from './tcp-handle';
 import { connectTcp } from './tcp-socket';
 import type { Wire } from './wire';
@@ -40,6 +43,8 @@ export interface DialOptions {
   target: Target;
   egress: GuardedEgress;
   policy: Policy;
+  resolver: Resolver;
+  clock: Clock;
   /** Memory to read into. Asked before each read, so it may change with the flow's pace. */
   readBuffer: () => Uint8Array;
   reader: OriginReader;
@@ -47,113 +52,114 @@ export interface DialOptions {
 
 /** Begins to dial. */
 export function dial(options: DialOptions): Dial {
-  const attempt = new Attempt(options);
-  return { outcome: attempt.run(), cancel: () => attempt.cancel() };
+  const isAddress = isIP(options.target.host) !== 0;
+  const attempt = isAddress ? new AddressDial(options) : new NameDial(options);
+  return { outcome: attempt.outcome, cancel: () => attempt.cancel() };
 }
 
-class Attempt {
-  readonly #options: DialOptions;
-  #lookup: Lookup | null = null;
+type Connected = AttemptOutcome<{ socket: Wire; address: string }>;
+
+/** The target is an address: one attempt. */
+class AddressDial {
+  readonly outcome: Promise<DialOutcome>;
   #giveUp: (() => void) | null = null;
-  #cancelled: ((outcome: DialOutcome) => void) | null = null;
-  #isCancelled = false;
+  #settle: ((outcome: DialOutcome) => void) | null = null;
 
   constructor(options: DialOptions) {
-    this.#options = options;
-  }
-
-  run(): Promise<DialOutcome> {
-    return new Promise<DialOutcome>((settle, fail) => {
-      this.#cancelled = settle;
-      this.#dial().then(settle, fail);
+    this.outcome = new Promise(settle => {
+      this.#settle = settle;
     });
+    this.#giveUp = attempt(options, options.target.host, outcome => this.#settle?.(dialled(outcome)));
   }
 
   cancel(): void {
-    if (this.#isCancelled) return;
-    this.#isCancelled = true;
-    const reason = this.#lookup ? 'resolver-timeout' : 'origin-timeout';
-    this.#lookup?.cancel();
     this.#giveUp?.();
-    this.#cancelled?.({ ok: false, reason });
-  }
-
-  async #dial(): Promise<DialOutcome> {
-    const { target, egress, policy } = this.#options;
-    const resolution = await this.#resolve();
-    if (!resolution.ok) return resolution;
-    let last: RefusalReason = 'name-not-found';
-    for (const address of resolution.addresses) {
-      if (this.#isCancelled) break;
-      const refused = judgeAddress(address, target.port, { policy, egress });
-      if (refused) {
-        last = refused;
-        continue;
-      }
-      const source = sourceFor(egress.sourceAddress, address);
-      if (!source.ok) {
-        last = 'network-unreachable';
-        continue;
-      }
-      const outcome = await this.#connect(address, source.localAddress);
-      if (outcome.ok) return outcome;
-      last = outcome.reason;
-    }
-    return { ok: false, reason: last };
-  }
-
-  async #resolve(): Promise<Resolution> {
-    const { target, egress } = this.#options;
-    if (isIP(target.host) !== 0) return { ok: true, addresses: [target.host] };
-    this.#lookup = resolveName(target.host, egress);
-    const resolution = await this.#lookup.result;
-    this.#lookup = null;
-    return resolution;
-  }
-
-  #connect(address: string, localAddress: string | null): Promise<DialOutcome> {
-    const { target, readBuffer, reader } = this.#options;
-    return new Promise<DialOutcome>(settle => {
-      if (rawTcp) {
-        const take = (bytes: Buffer) => reader.originData(bytes);
-        this.#giveUp = connectTcp(
-          { address, port: target.port, localAddress },
-          { memory: readBuffer, take },
-          outcome => {
-            this.#giveUp = null;
-            if (typeof outcome === 'string') settle({ ok: false, reason: reasonOf(outcome) });
-            else settle({ ok: true, socket: outcome, address });
-          },
-        );
-        return;
-      }
-      const socket = connect({
-        host: address,
-        port: target.port,
-        noDelay: true,
-        allowHalfOpen: true,
-        ...(localAddress === null ? {} : { localAddress }),
-        onread: {
-          buffer: readBuffer,
-          callback: (length, memory) =>
-            reader.originData(Buffer.from(memory.buffer, memory.byteOffset, length)),
-        },
-      });
-      this.#giveUp = () => socket.destroy();
-      const onError = (error: Error) => {
-        socket.destroy();
-        settle({ ok: false, reason: reasonOf(codeOf(error)) });
-      };
-      socket.once('error', onError);
-      socket.once('connect', () => {
-        // Nothing is lost: bytes that arrive before the flow is set up wait in the kernel.
-        socket.pause();
-        socket.off('error', onError);
-        settle({ ok: true, socket, address });
-      });
-    });
+    this.#settle?.({ ok: false, reason: 'origin-timeout' });
   }
 }
+
+/** IPv6 is asked for first (RFC 8305 section 3). */
+const BOTH: readonly Family[] = [6, 4];
+
+class NameDial {
+  readonly outcome: Promise<DialOutcome>;
+  readonly #race: AddressRace<{ socket: Wire; address: string }>;
+  readonly #stopAsking: () => void;
+  #settle: ((outcome: DialOutcome) => void) | null = null;
+
+  constructor(options: DialOptions) {
+    const { target, egress, resolver, clock } = options;
+    this.outcome = new Promise(settle => {
+      this.#settle = settle;
+    });
+    const own = familiesOf(egress);
+    const families = own.length === 2 ? BOTH : own;
+    const race = new AddressRace<{ socket: Wire; address: string }>({
+      clock,
+      families,
+      attempt: (address, settled) => attempt(options, address, settled),
+      over: outcome => this.#settle?.(dialled(outcome)),
+    });
+    this.#race = race;
+    this.#stopAsking = resolver.lookup(target.host, { egress, families }, (family, answer) =>
+      race.answered(family, answer),
+    );
+  }
+
+  cancel(): void {
+    this.#stopAsking();
+    const reason = this.#race.giveUp();
+    if (reason) this.#settle?.({ ok: false, reason });
+  }
+}
+
+const dialled = (outcome: Connected): DialOutcome =>
+  outcome.ok ? { ok: true, ...outcome.won } : { ok: false, reason: outcome.reason };
+
+/** Judges one address and connects to it. `settled` may be called within this call; what comes back gives up. */
+function attempt(options: DialOptions, address: string, settled: (outcome: Connected) => void): () => void {
+  const { target, egress, policy, readBuffer, reader } = options;
+  const { port } = target;
+  const refused = judgeAddress(address, port, { policy, egress });
+  const source = sourceFor(egress, address);
+  if (refused || !source.ok) {
+    settled({ ok: false, reason: refused ?? 'network-unreachable' });
+    return NOTHING;
+  }
+  const { localAddress } = source;
+  const won = (socket: Wire): Connected => ({ ok: true, won: { socket, address } });
+  if (rawTcp) {
+    const take = (bytes: Buffer) => reader.originData(bytes);
+    return connectTcp({ address, port, localAddress }, { memory: readBuffer, take }, outcome =>
+      settled(typeof outcome === 'string' ? { ok: false, reason: reasonOf(outcome) } : won(outcome)),
+    );
+  }
+  const socket = connect({
+    host: address,
+    port,
+    noDelay: true,
+    allowHalfOpen: true,
+    ...(localAddress === null ? {} : { localAddress }),
+    onread: {
+      buffer: readBuffer,
+      callback: (length, memory) => reader.originData(Buffer.from(memory.buffer, memory.byteOffset, length)),
+    },
+  });
+  const onError = (error: Error) => {
+    socket.destroy();
+    settled({ ok: false, reason: reasonOf(codeOf(error)) });
+  };
+  socket.once('error', onError);
+  socket.once('connect', () => {
+    // Nothing is lost: bytes that arrive before the flow is set up wait in the kernel.
+    socket.pause();
+    socket.off('error', onError);
+    settled(won(socket));
+  });
+  return () => void socket.destroy();
+}
+
+const NOTHING = () => undefined;
 
 function reasonOf(code: string | undefined): RefusalReason {
   switch (code) {

@@ -27,6 +27,7 @@ import { type Listener, type ListenPlace, listen } from './listener';
 import { type Guest, knownBySource } from './login';
 import { Meter, type SlotTotals } from './meter';
 import { compilePolicy, EMPTY_POLICY, type Policy } from './policy';
+import { Resolver } from './resolver';
 import { createScratch, type Scratch } from './scratch';
 import { SessionRoutes } from './session-routes';
 import { SessionTable } from './session-table';
@@ -83,6 +84,7 @@ export class Lane {
   readonly routes: SessionRoutes;
   readonly certificates: Certificates;
   readonly limiter: Limiter;
+  readonly resolver: Resolver;
   /** Those that send datagrams; each adds and removes itself. */
   readonly associations = new Set<Association>();
   readonly clock: Clock;
@@ -119,6 +121,7 @@ export class Lane {
     this.limiter = new Limiter(joinLimits(options.memory.limits, options.clock), options.clock);
     this.routes = new SessionRoutes(new SessionTable(options.memory.sessions, options.clock), options.rotate);
     this.certificates = new Certificates(options.log);
+    this.resolver = new Resolver(options.clock);
     this.shadowsocks = new ShadowsocksPorts(options.memory.salts, options.clock);
     const memory = Buffer.allocUnsafeSlow(options.limits.readBytes);
     this.readBuffer = () => memory;
@@ -135,6 +138,7 @@ export class Lane {
     this.shadowsocks.adopt(plan.endpoints);
     this.certificates.adopt(plan.endpoints);
     this.limiter.adopt(this.policy);
+    this.resolver.adopt(plan.egresses);
     this.#cutWhatMayNotStay();
     await this.#closeUnwanted();
   }
@@ -191,6 +195,7 @@ export class Lane {
     this.#listeners.clear();
     this.#timer.cancel();
     this.limiter.close();
+    this.resolver.close();
     this.meter.flush();
   }
 

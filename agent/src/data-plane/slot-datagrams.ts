@@ -22,12 +22,14 @@ export interface SlotDatagramsOptions {
 export type Sent = (taken: boolean) => void;
 
 export class SlotDatagrams {
+  readonly localAddress: string | null;
   readonly #socket: Socket;
   #waiting: { deliver: () => void; sent: Sent }[] = [];
   #state: 'binding' | 'bound' | 'closed' = 'binding';
 
   constructor(options: SlotDatagramsOptions) {
     const { family, localAddress, heard, unbound } = options;
+    this.localAddress = localAddress;
     this.#socket = createSocket(family === 4 ? 'udp4' : 'udp6');
     this.#socket.on('message', heard);
     this.#socket.on('error', () => {

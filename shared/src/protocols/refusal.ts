@@ -148,7 +148,12 @@ export const REFUSALS = {
     504,
     'The name servers of the modem did not answer in time.',
   ),
-  'name-not-found': answer('origin', SOCKS_HOST_UNREACHABLE, 502, 'The name of the target does not exist.'),
+  'name-not-found': answer(
+    'origin',
+    SOCKS_HOST_UNREACHABLE,
+    502,
+    'The name of the target does not exist, or has no address.',
+  ),
   'origin-refused': answer('origin', SOCKS_REFUSED, 502, 'The target refused the connection.'),
   'origin-unreachable': answer('origin', SOCKS_HOST_UNREACHABLE, 502, 'The target cannot be reached.'),
   'origin-timeout': answer('origin', SOCKS_TIMED_OUT, 504, 'The target did not answer in time.'),

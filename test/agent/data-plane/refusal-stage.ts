@@ -116,7 +116,7 @@ export class Stage {
     const rig = await startRig({
       sink: this.sink,
       clock: this.clock,
-      limits: setting.waits ? { lingerMs: HOUR_MS, handshakeMs: HOUR_MS } : {},
+      limits: setting.waits ? { lingerMs: HOUR_MS, handshakeMs: HOUR_MS, udpIdleMs: HOUR_MS } : {},
       ...(setting.rotate ? { rotate: setting.rotate } : {}),
       plan: {
         credentials: [credential()],

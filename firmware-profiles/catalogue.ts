@@ -38,12 +38,13 @@ export function parseProfile(value: unknown, origin: string): Profile {
 }
 
 /**
- * The profiles that come with the program: beside this file in a checkout, beside or two folders above a bundle.
+ * The profiles that come with the program: beside this file in a checkout, beside or above a bundle.
  * Throws `profile/no-catalogue`.
  */
 export function catalogueDirectory(moduleUrl: string = import.meta.url): string {
   const here = dirname(fileURLToPath(moduleUrl));
-  const places = [here, join(here, 'firmware-profiles'), join(here, '../../firmware-profiles')];
+  const above = ['firmware-profiles', '../../firmware-profiles', '../../../firmware-profiles'];
+  const places = [here, ...above.map(path => join(here, path))];
   const found = places.find(place => existsSync(join(place, LANDMARK)));
   if (found !== undefined) return found;
   throw new CodedError('profile/no-catalogue', `no firmware profiles in ${places.join(' or ')}`, {

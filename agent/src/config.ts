@@ -41,6 +41,8 @@ const NodeFile = z.strictObject({
     z.literal('discover').transform((word): (SlotConfig | 'discover')[] => [word]),
     z.array(z.union([z.literal('discover'), SlotConfig])).max(256),
   ]),
+  /** State folder of a virtual network whose modems come and go; `virtual` in `dataDir` when left out. */
+  virtual: z.string().min(1).optional(),
   /** Services that answer with the address they see, asked through each modem. */
   echoUrls: z.array(z.url({ protocol: /^http$/, error: 'must be an http:// URL' })).max(8),
   allowTargets: AllowTargets,

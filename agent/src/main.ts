@@ -77,6 +77,17 @@ const commands: Command[] = [
       console.log(JSON.stringify(await askStatus(values['data-dir']), null, 2));
     },
   },
+  {
+    name: 'virtual',
+    usage:
+      'virtual add --profile VENDOR/MODEL [--carrier fair|sticky|lingering|slow] [--driver hilink|at|mbim] [--name NAME]\n  virtual list | virtual remove SLOT|NAME   [--data-dir DIR] [--json] [--no-wait]',
+    summary:
+      'plug virtual modems into a running Mastline or pull them out; DIR is what npm start uses (default .mastline) or a node’s dataDir',
+    async run(args) {
+      const { runVirtualCommand } = await import('./virtual-command');
+      await runVirtualCommand(args);
+    },
+  },
 ];
 
 const HELP = `Mastline agent ${AGENT_VERSION}

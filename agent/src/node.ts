@@ -28,6 +28,7 @@ import { createModemPlane } from './modem-plane/modem-plane';
 import { toldToCustomer } from './modem-plane/rotation-office';
 import type { SlotConfig } from './modem-plane/slot-config';
 import type { SlotSource } from './modem-plane/slot-source';
+import { VirtualSlots } from './modem-plane/virtual-slots';
 import { createLog, type Log } from './observe/log';
 import { logLevel } from './observe/log-level';
 import { openMetricsServer } from './observe/metrics-server';
@@ -106,7 +107,14 @@ async function open(
   let flowCounter: Pick<DataPlane, 'openFlows' | 'metrics'> | undefined;
   const modems = createModemPlane({
     slots,
-    sources: config.slots.includes('discover') ? [discoveryOf(config.dataDir, slots, log)] : [],
+    sources: [
+      ...(config.slots.includes('discover') ? [discoveryOf(config.dataDir, slots, log)] : []),
+      new VirtualSlots({
+        stateDir: config.virtual ?? join(config.dataDir, 'virtual'),
+        clock: systemClock,
+        log: log.child('virtual'),
+      }),
+    ],
     echoUrls: config.echoUrls,
     dataDir: config.dataDir,
     clock: systemClock,

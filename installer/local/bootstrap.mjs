@@ -120,6 +120,15 @@ switch (command) {
     await import(main);
     break;
   }
+  case 'virtual': {
+    // A virtual network beside a node that runs by itself; npm start brings its own.
+    const { buildSimulators } = await import('./build.ts');
+    await buildSimulators();
+    const main = join(root, 'test/dist/simulators/main.js');
+    process.argv.splice(1, process.argv.length - 1, main, ...rest);
+    await import(pathToFileURL(main).href);
+    break;
+  }
   case 'check': {
     // Types, then lint and format; both always, so that one run tells everything.
     const tools = [

@@ -80,7 +80,9 @@ export async function startCloud(options: {
 }): Promise<Program> {
   const { dataDir } = options;
   const wish = dataDir.at('cloud', 'demo-wish.json');
-  const endpoints = options.slots.flatMap(({ slot }, index) =>
+  // Modems that were added by hand have no ports of their own.
+  const served = options.slots.slice(0, Math.floor(options.endpointPorts.length / 2));
+  const endpoints = served.flatMap(({ slot }, index) =>
     (['socks5', 'http'] as const).map((protocol, which) => ({
       name: `Modem ${slot} ${protocol === 'socks5' ? 'SOCKS5' : 'HTTP'}`,
       protocols: [protocol],
@@ -126,7 +128,8 @@ export async function startAgent(options: {
   const content = {
     dataDir: dataDir.at('agent', 'data'),
     cloud: { url: options.cloudUrl },
-    slots: simulators.slots,
+    slots: [],
+    virtual: dataDir.at('simulators'),
     echoUrls: simulators.echoUrls,
     allowTargets: [`${host}:${port}`, ...options.allowTargets],
   };

@@ -114,6 +114,16 @@ export class VirtualCarrier {
     });
   }
 
+  /** For modems that dial by themselves: a data connection at once, with the next address. */
+  async attach(): Promise<void> {
+    this.#timer?.cancel();
+    this.#registered = true;
+    this.#connection = CONNECTED;
+    this.#address = this.#pick();
+    this.#sessions += 1;
+    await this.#apply();
+  }
+
   /** 902: the address is gone and nothing is carried. */
   async hangUp(): Promise<void> {
     this.#timer?.cancel();

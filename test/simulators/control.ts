@@ -3,12 +3,14 @@
  * turn them (`curl --unix-socket DIR/control.sock http://x/state`); the agent never sees them.
  *
  *     GET  /state                        everything, per modem
+ *     POST /modems                       {"profile":"quectel/rm520n","driver":…,"carrier":…,"name":…} plugs one more in
+ *     DELETE /modems/N                   pulls one out
  *     GET  /faults                       requests that the sticks did not know
  *     GET  /origin/report?id=ID          raw bytes of the origin's connections
  *     POST /modems/N/address             {"to":"next"} or {"to":"198.18.K.x"}
  *     POST /modems/N/data                {"carries":false}   connected by its own word, carries nothing
  *     POST /modems/N/connection          {"up":false}        the data switch
- *     POST /modems/N/api                 {"mode":"up"|"hang"|"dead"}
+ *     POST /modems/N/api                 {"mode":"up"|"hang"|"dead"}; an AT or MBIM modem that is dead is off the bus
  *     POST /modems/N/carrier             {"sticky":…,"holdsAddressMs":…,"registrationDelayMs":…,"connectDelayMs":…}
  *     POST /modems/N/register            loses the network and registers again
  */
@@ -16,8 +18,11 @@ import { rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { CodedError, codeOf, messageOf } from '@mastline/shared/base/coded-error';
 import { parseOrExplain } from '@mastline/shared/base/problems';
+import { DriverKind } from '@mastline/shared/profile/schema';
 import { z } from 'zod';
-import type { VirtualNetwork, VirtualSlot } from './virtual-slot';
+import { CARRIER_NAMES } from './carrier-presets';
+import { completeSpec } from './virtual-modem';
+import { MAX_MODEMS, ModemSpec, type VirtualNetwork, type VirtualSlot } from './virtual-slot';
 
 /** Longest path of a Unix socket on Linux, in bytes. */
 const MAX_SOCKET_PATH = 107;
@@ -25,6 +30,12 @@ const MAX_BODY_BYTES = 4096;
 const MAX_DELAY_MS = 600_000;
 
 const Delay = z.int().min(0).max(MAX_DELAY_MS);
+const Wish = z.strictObject({
+  profile: ModemSpec.shape.profile,
+  driver: DriverKind.optional(),
+  carrier: z.enum(CARRIER_NAMES).default('fair'),
+  name: ModemSpec.shape.name.default(null),
+});
 const Knobs = {
   address: z.strictObject({ to: z.string() }),
   data: z.strictObject({ carries: z.boolean() }),
@@ -43,6 +54,7 @@ const Knobs = {
 export async function startControl(
   path: string,
   network: VirtualNetwork,
+  onModems: () => void,
 ): Promise<{ close(): Promise<void> }> {
   if (Buffer.byteLength(path) > MAX_SOCKET_PATH)
     throw new CodedError(
@@ -51,7 +63,7 @@ export async function startControl(
     );
   rmSync(path, { force: true });
   const server = createServer((request, response) => {
-    answer(network, request).then(
+    answer(network, request, onModems).then(
       value => reply(response, 200, value),
       error =>
         reply(response, codeOf(error) === undefined ? 500 : 400, {
@@ -73,8 +85,17 @@ export async function startControl(
   };
 }
 
-async function answer(network: VirtualNetwork, request: IncomingMessage): Promise<unknown> {
+async function answer(
+  network: VirtualNetwork,
+  request: IncomingMessage,
+  onModems: () => void,
+): Promise<unknown> {
   const url = new URL(request.url ?? '/', 'http://control');
+  if (request.method === 'POST' && url.pathname === '/modems') {
+    const made = await plugIn(network, await readJson(request));
+    onModems();
+    return stateOf(made);
+  }
   if (request.method === 'GET') {
     if (url.pathname === '/state') return { slots: network.slots.map(stateOf) };
     if (url.pathname === '/faults')
@@ -84,14 +105,34 @@ async function answer(network: VirtualNetwork, request: IncomingMessage): Promis
     if (url.pathname === '/origin/report') return network.internet.report(url.searchParams.get('id'));
   }
   const match = /^\/modems\/(\d+)\/(\w+)$/.exec(url.pathname);
-  const slot = network.slots.find(one => String(one.slot) === match?.[1]);
+  const number = match?.[1] ?? /^\/modems\/(\d+)$/.exec(url.pathname)?.[1];
+  const slot = network.slots.find(one => String(one.slot) === number);
+  if (request.method === 'DELETE' && slot && !match) {
+    const gone = stateOf(slot);
+    await network.remove(slot.slot);
+    onModems();
+    return gone;
+  }
   if (request.method !== 'POST' || !match || !slot)
     throw new CodedError(
       'simulator/no-such-knob',
-      `no ${request.method} ${url.pathname}; modems are 1 to ${network.slots.length}`,
+      `no ${request.method} ${url.pathname}; there are modems ${network.slots.map(one => one.slot).join(', ')}`,
     );
   await turn(slot, match[2] ?? '', await readJson(request));
   return stateOf(slot);
+}
+
+/** Under the first number that is free. */
+async function plugIn(network: VirtualNetwork, body: unknown): Promise<VirtualSlot> {
+  const wish = parseOrExplain(Wish, body, 'modem');
+  const taken = new Set(network.slots.map(one => one.slot));
+  const slot = Array.from({ length: MAX_MODEMS }, (_, i) => i + 1).find(n => !taken.has(n));
+  if (slot === undefined)
+    throw new CodedError('simulator/full', `a virtual network has room for ${MAX_MODEMS} modems`);
+  if (wish.name !== null && network.slots.some(one => one.spec.name === wish.name))
+    throw new CodedError('simulator/name-taken', `name: another virtual modem is called ${wish.name}`);
+  const spec = completeSpec({ slot, ...wish, driver: wish.driver });
+  return network.add(spec);
 }
 
 async function turn({ carrier, modem }: VirtualSlot, knob: string, body: unknown): Promise<void> {
@@ -101,7 +142,7 @@ async function turn({ carrier, modem }: VirtualSlot, knob: string, body: unknown
     case 'data':
       return carrier.setCarries(parseOrExplain(Knobs.data, body, 'data').carries);
     case 'connection':
-      return carrier.switchData(parseOrExplain(Knobs.connection, body, 'connection').up);
+      return modem.setData(parseOrExplain(Knobs.connection, body, 'connection').up);
     case 'api':
       return modem.setMode(parseOrExplain(Knobs.api, body, 'api').mode);
     case 'carrier': {
@@ -113,6 +154,8 @@ async function turn({ carrier, modem }: VirtualSlot, knob: string, body: unknown
       carrier.set({
         ...(sticky === undefined ? {} : { sticky }),
         ...(holdsAddressMs === undefined ? {} : { holdsAddressMs }),
+      });
+      modem.setDelays({
         ...(registrationDelayMs === undefined ? {} : { registrationDelayMs }),
         ...(connectDelayMs === undefined ? {} : { connectDelayMs }),
       });
@@ -120,9 +163,7 @@ async function turn({ carrier, modem }: VirtualSlot, knob: string, body: unknown
     }
     case 'register':
       parseOrExplain(Knobs.register, body, 'register');
-      await carrier.hangUp();
-      carrier.register();
-      return;
+      return modem.loseNetwork();
     default:
       throw new CodedError(
         'simulator/no-such-knob',
@@ -134,8 +175,13 @@ async function turn({ carrier, modem }: VirtualSlot, knob: string, body: unknown
 function stateOf(one: VirtualSlot) {
   return {
     slot: one.slot,
+    name: one.config.usbPath,
+    profile: one.spec.profile,
+    driver: one.spec.driver,
+    preset: one.spec.carrier,
+    interface: 'interface' in one.config ? one.config.interface : null,
     api: one.modem.mode(),
-    carrier: one.carrier.status(),
+    carrier: { ...one.carrier.status(), registered: one.modem.registered() },
     faults: one.modem.faults().length,
   };
 }

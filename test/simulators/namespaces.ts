@@ -1,29 +1,38 @@
 /**
- * Virtual modems as real networks. For instance K:
+ * Virtual modems as real networks. For instance K, here with a HiLink stick:
  *
  *     root namespace            mlK-mN (the stick)                     mlK-net (carrier, Internet)
  *     agent ── mlK-sN ═══ lan0 192.168.8.1 ─ NAT ─ wan0 ═══════ wanN ─┬─ origin 198.18.K.1:8080
  *                         web API on port 80                          ├─ name server 198.18.K.2
  *     eth0 ◀─ masquerade ─ mlK-up 198.19.K.1 ════════════════ uplink ─┘
  *
- * Sticks share address and MAC, as real ones do. The stick's NAT gives its traffic the carrier's current address, so
+ * Sticks share address and MAC, as real ones do; a Quectel module in router mode is 192.168.225.1 and has a pty instead
+ * of a web API. Where the host is to bear the carrier's address, lan0 is a link without ARP to the host's 10.K.N.x
+ * (MBIM), or the Ethernet gateway 10.K.N.1 (Huawei NDIS). The NAT gives all traffic the carrier's public address, so
  * the origin sees that; the root namespace has no route to 198.18.K.0/24 but through a stick. Setting the host's side
  * of a slot up (address, table, rule) is the agent's work, not ours.
  */
 import { withMachineLock } from '@mastline/agent/modem-plane/machine-lock';
 import { systemClock } from '@mastline/shared/base/clock';
 import { codeOf } from '@mastline/shared/base/coded-error';
-import { type CarrierLink, VirtualCarrier } from './carrier';
+import type { CarrierLink } from './carrier';
 import { startInternetIn } from './carrier-process';
-import { startHilinkModem } from './hilink-modem';
-import { identityOf } from './hilink-replies';
 import type { Internet } from './internet';
 import { acquireForwarding, releaseForwarding } from './ip-forward';
 import { listenIn } from './netns-listen';
 import { ip, nft, runTool } from './run-tool';
-import { type NetworkOptions, POOL_SIZE, type VirtualNetwork, type VirtualSlot } from './virtual-slot';
+import { closeModem, type Place, startVirtualModem } from './virtual-modem';
+import {
+  type ModemSpec,
+  type NetworkOptions,
+  POOL_SIZE,
+  type VirtualNetwork,
+  type VirtualSlot,
+} from './virtual-slot';
 
-const GATEWAY = '192.168.8.1';
+const HILINK_ADDRESS = '192.168.8.1';
+/** Of Quectel modules in ECM, RNDIS or NCM. */
+const MODULE_ADDRESS = '192.168.225.1';
 const HOST_MAC = '0c:5b:8f:27:9a:64';
 const STICK_MAC = '0c:5b:8f:27:9a:63';
 const ORIGIN_PORT = 8080;
@@ -36,16 +45,29 @@ const tableName = (k: number) => `mastline_v${k}`;
 const poolOf = (k: number, n: number) =>
   Array.from({ length: POOL_SIZE }, (_, i) => `198.18.${k}.${POOL_SIZE * n + i}`);
 
+/** How the host's side of a modem is linked to it. */
+type Lan =
+  | { kind: 'router'; address: string }
+  /** Ethernet, with the carrier's address on the host. */
+  | { kind: 'carrier'; gateway: string }
+  /** Packets without Ethernet's ways, as cdc_mbim has them. */
+  | { kind: 'bare' };
+
+function lanOf(k: number, { slot, driver, profile }: ModemSpec): Lan {
+  if (driver === 'hilink') return { kind: 'router', address: HILINK_ADDRESS };
+  if (driver === 'mbim') return { kind: 'bare' };
+  return profile.startsWith('quectel/')
+    ? { kind: 'router', address: MODULE_ADDRESS }
+    : { kind: 'carrier', gateway: `10.${k}.${slot}.1` };
+}
+
 /** Builds the network and starts everything on it. Removes what it made when a step fails. */
 export async function startNamespaces(options: NetworkOptions): Promise<VirtualNetwork> {
   const k = options.instance;
   const slots: VirtualSlot[] = [];
   let internet: Internet | undefined;
   const close = async () => {
-    for (const { modem, carrier } of slots) {
-      await modem.close();
-      await carrier.close();
-    }
+    for (const one of slots) await closeModem(one);
     await internet?.close();
     await removeNamespaces(k);
     await withMachineLock(systemClock, async () => releaseForwarding(k));
@@ -64,46 +86,56 @@ export async function startNamespaces(options: NetworkOptions): Promise<VirtualN
         dnsPort: 53,
       },
     });
-    for (let n = 1; n <= options.modems; n += 1) {
-      await buildModem(k, n);
-      slots.push(await startSlot(options, n));
-    }
-    return { slots, internet, echoUrls: [`${internet.origin.url}/ip`], close };
+    const add = async (spec: ModemSpec) => {
+      try {
+        await buildModem(k, spec);
+        const made = await startSlot(options, spec);
+        slots.push(made);
+        slots.sort((a, b) => a.slot - b.slot);
+        return made;
+      } catch (error) {
+        await removeModem(k, spec.slot);
+        throw error;
+      }
+    };
+    const remove = async (slot: number) => {
+      const at = slots.findIndex(one => one.slot === slot);
+      const [gone] = at < 0 ? [] : slots.splice(at, 1);
+      if (gone) await closeModem(gone);
+      await removeModem(k, slot);
+    };
+    for (const spec of options.modems) await add(spec);
+    return { slots, internet, echoUrls: [`${internet.origin.url}/ip`], add, remove, close };
   } catch (error) {
     await close();
     throw error;
   }
 }
 
-async function startSlot(options: NetworkOptions, n: number): Promise<VirtualSlot> {
+async function startSlot(options: NetworkOptions, spec: ModemSpec): Promise<VirtualSlot> {
   const k = options.instance;
-  const carrier = new VirtualCarrier({
+  const n = spec.slot;
+  const place: Place = {
     pool: poolOf(k, n),
-    clock: systemClock,
-    apply: linkApplier(k, n),
-    onFailure: options.onFailure,
-    registrationDelayMs: options.registrationDelayMs,
-    connectDelayMs: options.connectDelayMs,
-  });
-  const modem = await startHilinkModem({
-    identity: identityOf(k, n),
-    carrier,
-    wanAddress: session => `10.${k}.${n}.${1 + (session % 250)}`,
+    innerPool: Array.from({ length: POOL_SIZE }, (_, i) => `10.${k}.${n}.${POOL_SIZE + 4 * i}`),
     dnsServers: [`198.18.${k}.2`],
-    listen: () => listenIn(modemNs(k, n), GATEWAY, 80),
+    apply: linkApplier(k, n),
+    listen: () => listenIn(modemNs(k, n), HILINK_ADDRESS, 80),
+    url: () => `http://${HILINK_ADDRESS}`,
     bytes: () => carried(modemNs(k, n)),
-  });
-  await carrier.powerOn();
+  };
+  const running = await startVirtualModem(spec, place, options);
+  const lan = lanOf(k, spec);
   return {
+    ...running,
     slot: n,
-    carrier,
-    modem,
+    spec,
     config: {
       slot: n,
-      usbPath: `virtual-${k}.${n}`,
+      usbPath: `virtual-${spec.name ?? `${k}.${n}`}`,
       interface: hostSide(k, n),
-      gateway: GATEWAY,
-      api: { kind: 'hilink', url: `http://${GATEWAY}` },
+      ...(lan.kind === 'router' ? { gateway: lan.address } : {}),
+      api: running.api,
       virtual: true,
     },
   };
@@ -138,22 +170,37 @@ async function buildCarrier(k: number): Promise<void> {
   );
 }
 
-async function buildModem(k: number, n: number): Promise<void> {
+async function buildModem(k: number, spec: ModemSpec): Promise<void> {
+  const n = spec.slot;
   const ns = modemNs(k, n);
+  const lan = lanOf(k, spec);
   await newNamespace(ns);
+  // Without ARP a packet is sent to the sender's own MAC: both ends have the same one, and take all.
+  const stickMac = lan.kind === 'bare' ? HOST_MAC : STICK_MAC;
   await ip(
-    `link add ${hostSide(k, n)} address ${HOST_MAC} type veth peer name lan0 address ${STICK_MAC} netns ${ns}`,
+    `link add ${hostSide(k, n)} address ${HOST_MAC} type veth peer name lan0 address ${stickMac} netns ${ns}`,
   );
   // A plugged-in stick is there but not up: bringing it up is the agent's.
   await ip(`link set ${hostSide(k, n)} addrgenmode none`);
-  await ip(`address add ${GATEWAY}/24 dev lan0`, ns);
+  if (lan.kind === 'bare') {
+    await ip(`link set ${hostSide(k, n)} arp off`);
+    await ip('link set lan0 arp off', ns);
+  } else await ip(`address add ${lan.kind === 'router' ? lan.address : lan.gateway}/24 dev lan0`, ns);
   await ip('link set lan0 up', ns);
+  if (lan.kind === 'bare') await ip(`route add 10.${k}.${n}.0/24 dev lan0`, ns);
   await ip(`link add wan${n} type veth peer name wan0 netns ${ns}`, carrierNs(k));
   await ip(`address add 100.64.${n}.1/30 dev wan${n}`, carrierNs(k));
   await ip(`link set wan${n} up`, carrierNs(k));
   await ip(`address add 100.64.${n}.2/30 dev wan0`, ns);
   await ip('link set wan0 up', ns);
   await ip(`route add default via 100.64.${n}.1 dev wan0`, ns);
+}
+
+/** Pulled out: the host's interface goes at once, and with the namespace the rest. */
+async function removeModem(k: number, n: number): Promise<void> {
+  await unlessGone(ip(`link del ${hostSide(k, n)}`));
+  await unlessGone(ip(`link del wan${n}`, carrierNs(k)));
+  await unlessGone(ip(`netns del ${modemNs(k, n)}`));
 }
 
 async function newNamespace(ns: string): Promise<void> {

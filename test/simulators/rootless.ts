@@ -1,17 +1,21 @@
 /**
  * Virtual modems for anyone: loopback addresses instead of networks. For instance K, modem N has its web API on
- * 127.K.N.1 and the agent dials from 127.K.N.2, which is also the exit address that the origin sees. When the carrier
+ * 127.K.N.1 (or a pty for AT and MBIM) and the agent dials from 127.K.N.2, which is also the exit address that the origin sees. When the carrier
  * gives another address, the origin reports that one: packets are not rewritten here, the namespaces kind does that.
  * Nothing reaches the real Internet from a 127.x address.
  */
 import { createServer, type Server } from 'node:net';
-import { systemClock } from '@mastline/shared/base/clock';
-import { type CarrierLink, VirtualCarrier } from './carrier';
-import { startHilinkModem } from './hilink-modem';
-import { identityOf } from './hilink-replies';
+import type { CarrierLink } from './carrier';
 import { askHost } from './host-resolver';
 import { startInternet } from './internet';
-import { type NetworkOptions, POOL_SIZE, type VirtualNetwork, type VirtualSlot } from './virtual-slot';
+import { closeModem, type Place, startVirtualModem } from './virtual-modem';
+import {
+  type ModemSpec,
+  type NetworkOptions,
+  POOL_SIZE,
+  type VirtualNetwork,
+  type VirtualSlot,
+} from './virtual-slot';
 
 const API_PORT_ANY = 0;
 
@@ -30,61 +34,67 @@ export async function startRootless(options: NetworkOptions): Promise<VirtualNet
       },
     },
   );
+  const placeOf = ({ k, n, source }: { k: number; n: number; source: string }): Place => {
+    const api = `127.${k}.${n}.1`;
+    let port = API_PORT_ANY;
+    return {
+      pool: Array.from({ length: POOL_SIZE }, (_, i) => `127.${k}.${n}.${2 + i}`),
+      innerPool: Array.from({ length: POOL_SIZE }, (_, i) => `10.${k}.${n}.${POOL_SIZE + 4 * i}`),
+      dnsServers: [internet.dns.address],
+      apply: async link => {
+        const before = links.get(source);
+        links.set(source, link);
+        // A flow does not survive the address or the connection it ran over.
+        if (before && (before.address !== link.address || !link.carries)) internet.cut(source);
+      },
+      listen: async () => {
+        const server = await listenOn(api, port);
+        const bound = server.address();
+        if (bound !== null && typeof bound === 'object') port = bound.port;
+        return server;
+      },
+      url: () => `http://${api}:${port}`,
+      bytes: () => carriedAtOrigin(internet, source),
+    };
+  };
   const slots: VirtualSlot[] = [];
   const close = async () => {
-    for (const { modem, carrier } of slots) {
-      await modem.close();
-      await carrier.close();
-    }
+    for (const one of slots) await closeModem(one);
     await internet.close();
   };
   try {
-    for (let n = 1; n <= options.modems; n += 1) {
+    const add = async (spec: ModemSpec) => {
+      const n = spec.slot;
       const source = `127.${k}.${n}.2`;
-      const carrier = new VirtualCarrier({
-        pool: Array.from({ length: POOL_SIZE }, (_, i) => `127.${k}.${n}.${2 + i}`),
-        clock: systemClock,
-        apply: async link => {
-          const before = links.get(source);
-          links.set(source, link);
-          // A flow does not survive the address or the connection it ran over.
-          if (before && (before.address !== link.address || !link.carries)) internet.cut(source);
-        },
-        onFailure: options.onFailure,
-        registrationDelayMs: options.registrationDelayMs,
-        connectDelayMs: options.connectDelayMs,
-      });
-      const api = `127.${k}.${n}.1`;
-      let port = API_PORT_ANY;
-      const modem = await startHilinkModem({
-        identity: identityOf(k, n),
-        carrier,
-        wanAddress: session => `10.${k}.${n}.${1 + (session % 250)}`,
-        dnsServers: [internet.dns.address],
-        listen: async () => {
-          const server = await listenOn(api, port);
-          const bound = server.address();
-          if (bound !== null && typeof bound === 'object') port = bound.port;
-          return server;
-        },
-        bytes: () => carriedAtOrigin(internet, source),
-      });
-      slots.push({
+      const running = await startVirtualModem(spec, placeOf({ k, n, source }), options);
+      const made: VirtualSlot = {
+        ...running,
         slot: n,
-        carrier,
-        modem,
+        spec,
         config: {
           slot: n,
-          usbPath: `virtual-${k}.${n}`,
+          usbPath: `virtual-${spec.name ?? `${k}.${n}`}`,
           sourceAddress: source,
-          api: { kind: 'hilink', url: `http://${api}:${port}` },
+          api: running.api,
           dnsServers: [`${internet.dns.address}:${internet.dns.port}`],
           virtual: true,
         },
-      });
-      await carrier.powerOn();
-    }
-    return { slots, internet, echoUrls: [`${internet.origin.url}/ip`], close };
+      };
+      slots.push(made);
+      slots.sort((a, b) => a.slot - b.slot);
+      return made;
+    };
+    const remove = async (slot: number) => {
+      const at = slots.findIndex(one => one.slot === slot);
+      const [gone] = at < 0 ? [] : slots.splice(at, 1);
+      if (gone) await closeModem(gone);
+      // Nothing leaves through a modem that is not there.
+      const source = `127.${k}.${slot}.2`;
+      links.set(source, { address: null, carries: false });
+      internet.cut(source);
+    };
+    for (const spec of options.modems) await add(spec);
+    return { slots, internet, echoUrls: [`${internet.origin.url}/ip`], add, remove, close };
   } catch (error) {
     await close();
     throw error;

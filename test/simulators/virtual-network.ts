@@ -2,22 +2,28 @@
  * Starts a virtual network of the kind asked for, or of the best kind this machine allows, after removing what
  * crashed ones left behind. The kinds are `namespaces.ts` and `rootless.ts`; the program is `main.ts`.
  */
-import { mkdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { withMachineLock } from '@mastline/agent/modem-plane/machine-lock';
 import type { SlotConfig } from '@mastline/agent/modem-plane/slot-config';
 import { systemClock } from '@mastline/shared/base/clock';
 import { CodedError } from '@mastline/shared/base/coded-error';
+import { parseOrExplain } from '@mastline/shared/base/problems';
+import { z } from 'zod';
 import { startControl } from './control';
 import { instances, isAlive, type Kind, releaseInstance, takeInstance, writeWhole } from './instance';
 import { releaseForwarding } from './ip-forward';
 import { namedInstances, removeNamespaces, startNamespaces } from './namespaces';
 import { startRootless } from './rootless';
 import { whyNoNamespaces } from './run-tool';
-import type { VirtualNetwork } from './virtual-slot';
+import { ModemSpec, type VirtualNetwork, type VirtualSlot } from './virtual-slot';
+
+const ADDED = 'added-modems.json';
+const STANDARD_MODEM = 'huawei/e3372h-153';
 
 export interface VirtualNetworkOptions {
   kind: Kind | 'auto';
+  /** HiLink sticks to begin with, in the first slots; those that were added before come beside them. */
   modems: number;
   stateDir: string;
   instance: number | undefined;
@@ -59,7 +65,8 @@ export async function startVirtualNetwork(
       isFree: k => !named.has(k),
     });
   });
-  const parts = { ...options, instance: record.instance };
+  const specs = modemsOf(options);
+  const parts = { ...options, modems: specs, instance: record.instance };
   let network: VirtualNetwork | undefined;
   let control: { close(): Promise<void> } | undefined;
   const controlPath = join(options.stateDir, 'control.sock');
@@ -72,25 +79,54 @@ export async function startVirtualNetwork(
   };
   try {
     network = await (kind === 'namespaces' ? startNamespaces(parts) : startRootless(parts));
-    control = await startControl(controlPath, network);
-    const { origin, dns } = network.internet;
-    const ready: ReadyLine = {
+    const made = network;
+    const { origin, dns } = made.internet;
+    const now = (): ReadyLine => ({
       ready: true,
       kind,
       why,
       instance: record.instance,
       origin,
       dns,
-      echoUrls: network.echoUrls,
-      slots: network.slots.map(one => one.config),
+      echoUrls: made.echoUrls,
+      slots: made.slots.map(one => ({ ...one.config, echoUrls: made.echoUrls })),
       control: controlPath,
-    };
-    writeWhole(stateFile, JSON.stringify(ready));
-    return { ready, close };
+    });
+    const tell = () => writeWhole(stateFile, JSON.stringify(now()));
+    control = await startControl(controlPath, made, () => {
+      remember(options, made.slots);
+      tell();
+    });
+    tell();
+    return { ready: now(), close };
   } catch (error) {
     await close();
     throw error;
   }
+}
+
+/** What was added by hand, for the next start. */
+function remember({ stateDir, modems }: VirtualNetworkOptions, slots: readonly VirtualSlot[]): void {
+  const added = slots.map(one => one.spec).filter(spec => spec.slot > modems);
+  writeWhole(join(stateDir, ADDED), JSON.stringify(added));
+}
+
+/** The standard ones, and beside them what was added by hand. */
+function modemsOf({ stateDir, modems }: VirtualNetworkOptions): ModemSpec[] {
+  const standard = Array.from(
+    { length: modems },
+    (_, i): ModemSpec => ({
+      slot: i + 1,
+      name: null,
+      profile: STANDARD_MODEM,
+      driver: 'hilink',
+      carrier: 'fair',
+    }),
+  );
+  const file = join(stateDir, ADDED);
+  if (!existsSync(file)) return standard;
+  const added = parseOrExplain(z.array(ModemSpec), JSON.parse(readFileSync(file, 'utf8')), file);
+  return [...standard, ...added.filter(spec => spec.slot > modems)];
 }
 
 async function chooseKind(wanted: Kind | 'auto'): Promise<{ kind: Kind; why: string }> {

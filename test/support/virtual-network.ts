@@ -14,6 +14,8 @@ export interface RunningNetwork {
   child: ChildProcess;
   /** `knob(1, 'data', { carries: false })`; gives the modem's state. */
   knob(slot: number, name: string, body: object): Promise<Record<string, unknown>>;
+  /** Anything of control.ts. */
+  control(method: 'GET' | 'POST' | 'DELETE', path: string, body?: object): Promise<Record<string, unknown>>;
   faults(): Promise<unknown[]>;
   report(id: string): Promise<OriginReport>;
   /** SIGTERM; resolves with the exit code. */
@@ -69,6 +71,7 @@ export async function startVirtualNetwork(
     ready,
     child,
     knob: (slot, name, body) => ask('POST', `/modems/${slot}/${name}`, body),
+    control: ask,
     faults: async () => (await ask('GET', '/faults')).faults as unknown[],
     report: async id => (await ask('GET', `/origin/report?id=${id}`)) as unknown as OriginReport,
     stop: () => {

@@ -9,6 +9,8 @@ export interface AtModemOnPty {
   modem: AtModem;
   /** Unplugs it: the port vanishes. */
   vanish(): Promise<void>;
+  /** Plugs it in again. */
+  appear(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -16,7 +18,7 @@ export interface AtModemOnPty {
 const AWAY_MS = 1500;
 
 export async function startAtModemOnPty(
-  options: Omit<AtModemOptions, 'clock' | 'onVanish'> & {
+  options: Omit<AtModemOptions, 'clock' | 'onVanish' | 'onFailure'> & {
     path: string;
     clock?: Clock;
     awayMs?: number;
@@ -36,6 +38,7 @@ export async function startAtModemOnPty(
   const modem = new AtModem({
     ...rest,
     clock,
+    onFailure: error => onFailure(messageOf(error)),
     onVanish: appear => {
       const left = leave();
       coming = new Promise(resolve => {
@@ -54,16 +57,26 @@ export async function startAtModemOnPty(
     pty = await openPty(path, clock);
     appear(pty.port);
   };
-  pty = await openPty(path, clock);
-  modem.attach(pty.port);
   const vanish = async () => {
     modem.vanish();
     await leave();
   };
+  try {
+    pty = await openPty(path, clock);
+  } catch (error) {
+    await vanish();
+    throw error;
+  }
+  modem.attach(pty.port);
   return {
     path,
     modem,
     vanish,
+    appear: async () => {
+      if (pty !== null || closed) return;
+      pty = await openPty(path, clock);
+      modem.appear(pty.port);
+    },
     close: async () => {
       closed = true;
       await coming;

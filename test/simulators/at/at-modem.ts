@@ -70,6 +70,10 @@ export interface AtModemOptions {
   knobs?: Partial<AtKnobs>;
   network?: Partial<NetworkKnobs>;
   sim?: Partial<SimKnobs>;
+  imei?: string;
+  /** See modem-state.ts. */
+  onBearer?: (address: string | null) => Promise<void>;
+  onFailure?: (error: unknown) => void;
   /** The modem leaves the bus; `appear` puts it on a new port. */
   onVanish?: (appear: (port: Duplex) => void) => void;
 }
@@ -110,6 +114,9 @@ export class AtModem {
       random: this.#random,
       ...(options.network ? { network: options.network } : {}),
       ...(options.sim ? { sim: options.sim } : {}),
+      ...(options.imei ? { imei: options.imei } : {}),
+      ...(options.onBearer ? { onBearer: options.onBearer } : {}),
+      ...(options.onFailure ? { onFailure: options.onFailure } : {}),
     });
     this.state.say = line => this.#emit(this.#framed(line));
     this.state.restart = () => this.#restart();
@@ -133,12 +140,21 @@ export class AtModem {
   /** Unplugged: the port ends, and nothing comes back by itself. */
   vanish(): void {
     this.state.powerOff();
+    this.state.endCall();
     this.#running?.cancel();
     this.#running = null;
     const port = this.#port;
     this.#port = null;
     // Ended first: destroying one side of a pair tells the other nothing.
     port?.end(() => port.destroy());
+  }
+
+  /** Power on, after `vanish`, on a new port. */
+  appear(port: Duplex): void {
+    this.state.registered = false;
+    this.state.address = null;
+    this.attach(port);
+    this.#powerOn();
   }
 
   #leave(port: Duplex): void {
@@ -166,7 +182,7 @@ export class AtModem {
     state.attached = true;
     state.registered = false;
     state.address = null;
-    state.call = 'down';
+    state.endCall();
     for (const name of Object.keys(state.registrationReports) as (keyof typeof state.registrationReports)[])
       state.registrationReports[name] = 0;
     this.#options.onVanish?.(port => {

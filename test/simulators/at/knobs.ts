@@ -76,6 +76,7 @@ export interface NetworkKnobs {
   carrier: string;
   plmn: string;
   apn: string;
+  dnsServers: readonly string[];
   ussd: Record<string, string | undefined>;
 }
 
@@ -94,6 +95,7 @@ export const FAIR_NETWORK: NetworkKnobs = {
   carrier: 'Mastline Test',
   plmn: '00101',
   apn: 'internet',
+  dnsServers: ['10.10.0.53', '10.10.1.53'],
   ussd: { '*100#': 'Balance: 12.50 EUR, valid until 31.12.' },
 };
 

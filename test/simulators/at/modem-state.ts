@@ -68,24 +68,38 @@ export class ModemState {
   bytes = { sent: 0, received: 0 };
   pukTries = 10;
   readonly poweredAtMs: number;
-  readonly imei = '867962040012345';
+  readonly imei: string;
   readonly imsi: string;
   readonly iccid = '8900101234567890123';
   #addressesGiven = 0;
   #freshIdentity = false;
   #timers = new Set<Timer>();
   #registering: Timer | null = null;
+  readonly #onBearer: ((address: string | null) => Promise<void>) | undefined;
+  readonly #onFailure: (error: unknown) => void;
 
   constructor(options: {
     model: AtModel;
     clock: Clock;
     random: () => number;
+    imei?: string;
+    /** The network side of the host's data call: its address, or null when it ends. Awaited before the call is up. */
+    onBearer?: (address: string | null) => Promise<void>;
+    /** Hears of an `onBearer` that failed; without it that is an unhandled rejection. */
+    onFailure?: (error: unknown) => void;
     network?: Partial<NetworkKnobs>;
     sim?: Partial<SimKnobs>;
   }) {
     this.model = options.model;
     this.clock = options.clock;
     this.random = options.random;
+    this.imei = options.imei ?? '867962040012345';
+    this.#onBearer = options.onBearer;
+    this.#onFailure =
+      options.onFailure ??
+      (error => {
+        throw error;
+      });
     this.network = { ...FAIR_NETWORK, ...options.network };
     this.sim = { ...READY_SIM, ...options.sim };
     this.imsi = `${this.network.plmn}0123456789`;
@@ -182,7 +196,7 @@ export class ModemState {
   }
 
   dial(): void {
-    if (this.call !== 'down') return;
+    if (this.call !== 'down' || this.network.credit === 'refused') return;
     this.call = 'dialling';
     this.later(this.network.dialDelayMs, () => {
       if (this.call === 'dialling') this.#dialled();
@@ -191,8 +205,15 @@ export class ModemState {
 
   hangUp(): void {
     if (this.call === 'down') return;
-    this.call = 'down';
+    this.endCall();
     this.#reportCall();
+  }
+
+  /** Without a word, as when the modem restarts. */
+  endCall(): void {
+    const hadCall = this.call !== 'down';
+    this.call = 'down';
+    if (hadCall) this.#onBearer?.(null).catch(this.#onFailure);
   }
 
   /** A message arrives from the network. */
@@ -208,6 +229,16 @@ export class ModemState {
       this.call = 'down';
       return;
     }
+    if (!this.#onBearer) {
+      this.#comeUp();
+      return;
+    }
+    this.#onBearer(this.address).then(() => {
+      if (this.call === 'dialling') this.#comeUp();
+    }, this.#onFailure);
+  }
+
+  #comeUp(): void {
     this.call = 'up';
     this.#reportCall();
   }
@@ -215,7 +246,7 @@ export class ModemState {
   #loseRegistration(): void {
     this.registered = false;
     const hadCall = this.call === 'up';
-    this.call = 'down';
+    this.endCall();
     this.address = null;
     this.#reportRegistration();
     if (hadCall) this.#reportCall();

@@ -68,7 +68,7 @@ async function end(child: ChildProcess, port: Duplex, clock: Clock): Promise<voi
   await withDeadline(exited, CLOSE_DEADLINE_MS, 'the end of socat', clock);
 }
 
-async function removeOldLink(path: string): Promise<void> {
+export async function removeOldLink(path: string): Promise<void> {
   const there = await lstat(path).catch(error => {
     if (codeOf(error) === 'ENOENT') return null;
     throw error;

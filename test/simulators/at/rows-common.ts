@@ -151,7 +151,7 @@ export const COMMON: RowTable = {
       if (modem.address === null) return done;
       const apn = `${modem.contexts.get(1)?.apn}.mnc001.mcc001.gprs`;
       return says(
-        `+CGCONTRDP: 1,5,"${apn}","${modem.address}.255.255.255.0","10.76.51.1","10.10.0.53","10.10.1.53"`,
+        `+CGCONTRDP: 1,5,"${apn}","${modem.address}.255.255.255.0","10.76.51.1",${modem.network.dnsServers.map(one => `"${one}"`).join(',')}`,
       );
     },
   },

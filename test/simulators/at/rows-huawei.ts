@@ -81,7 +81,7 @@ export const HUAWEI: RowTable = {
     answer: modem => {
       if (modem.call !== 'up' || modem.address === null) return failsCme(100);
       const gateway = modem.address.replace(/\.\d+$/, '.1');
-      const words = [modem.address, '255.255.255.252', gateway, gateway, '10.10.0.53', '10.10.1.53'];
+      const words = [modem.address, '255.255.255.252', gateway, gateway, ...modem.network.dnsServers];
       return says(`^DHCP: ${words.map(littleEndian).join(',')},150000000,50000000`);
     },
   },

@@ -301,6 +301,8 @@ export class MbimModem {
     this.#allowedDataClasses = 0;
     this.radioOn = true;
     this.packet = PACKET.detached;
+    if (this.activation !== ACTIVATION.deactivated)
+      this.#onBearer(null).catch(error => this.faults.push(`the carrier failed: ${error}`));
     this.activation = ACTIVATION.deactivated;
     this.register = REGISTER.deregistered;
     this.address = null;

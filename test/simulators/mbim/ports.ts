@@ -10,6 +10,7 @@ import { createServer, type Socket } from 'node:net';
 import { type Clock, systemClock, type Timer } from '@mastline/shared/base/clock';
 import { CodedError } from '@mastline/shared/base/coded-error';
 import { withDeadline } from '@mastline/shared/base/deadline';
+import { removeOldLink } from '../at/pty';
 import { MbimConnection } from './connection';
 import type { MbimModem } from './modem';
 
@@ -24,39 +25,68 @@ export interface SimulatedPort {
   close(): Promise<void>;
 }
 
+export interface SimulatedPty extends SimulatedPort {
+  /** Off the bus until it is plugged in again. */
+  unplug(): Promise<void>;
+  plug(): Promise<void>;
+}
+
 /** A pty at `path`. A modem that leaves the bus takes it away, and brings it back after `knobs.resetMs`. */
 export async function servePty(
   modem: MbimModem,
   path: string,
   clock: Clock = systemClock,
-): Promise<SimulatedPort> {
-  let line = await openPty(modem, path);
+): Promise<SimulatedPty> {
+  let line: { close(): Promise<void> } | null = await openPty(modem, path);
   let back: Timer | undefined;
-  const forget = modem.onVanish(() => {
-    void line.close();
-    back?.cancel();
-    back = clock.after(modem.knobs.resetMs, () => {
-      openPty(modem, path).then(
-        opened => {
-          line = opened;
-          modem.look();
-        },
-        error => modem.faults.push(`the pty did not come back: ${error}`),
-      );
+  let unplugged = false;
+  /** Openings and closings, one after the other. */
+  let moves: Promise<void> = Promise.resolve();
+  const move = (work: () => Promise<void>) => {
+    const done = moves.then(work);
+    moves = done.catch(error => void modem.faults.push(`the pty did not come or go: ${error}`));
+    return done;
+  };
+  const leave = () =>
+    move(async () => {
+      const leaving = line;
+      line = null;
+      await leaving?.close();
     });
+  const appear = () =>
+    move(async () => {
+      if (line !== null) return;
+      line = await openPty(modem, path);
+      modem.look();
+    });
+  const forget = modem.onVanish(() => {
+    leave().catch(() => undefined);
+    back?.cancel();
+    // A failure is among the modem's faults.
+    if (!unplugged) back = clock.after(modem.knobs.resetMs, () => void appear().catch(() => undefined));
   });
   return {
     path,
+    unplug: async () => {
+      unplugged = true;
+      modem.vanish();
+      await moves;
+    },
+    plug: async () => {
+      unplugged = false;
+      await appear();
+    },
     close: async () => {
       forget();
       back?.cancel();
       modem.close();
-      await line.close();
+      await leave();
     },
   };
 }
 
 async function openPty(modem: MbimModem, path: string): Promise<{ close(): Promise<void> }> {
+  await removeOldLink(path);
   const { child, close } = await socat([`PTY,rawer,link=${path}`, 'STDIO'], []);
   const connection = new MbimConnection({
     modem,

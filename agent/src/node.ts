@@ -309,10 +309,11 @@ function planOf(
   egresses: ServicePlan['egresses'],
   allowTargets: string[],
 ): ServicePlan {
+  const limits = new Map(state?.slotLimits?.map(one => [one.slot, one.limits]));
   return {
     endpoints: state?.endpoints ?? [],
     credentials: state?.credentials ?? [],
-    egresses,
+    egresses: egresses.map(egress => ({ ...egress, limits: limits.get(egress.slot) })),
     allowTargets,
   };
 }

@@ -65,8 +65,30 @@ async function startOn(
   const usage = new BatchWriter({ db, clock, log });
   presence.expect(await countRecentNodes(db));
   const seen = new SeenNotes({ db, clock, log });
-  const services: Services = { db, secrets, presence, usage, seen, clock, log };
   const signer = await loadSigner(db, secrets, clock.now());
+  /** Compiles anew what the node should be, and sends it when it is connected. */
+  const push = async (nodeId: string) => {
+    const state = await bringUpToDate({ db, secrets, signer }, { nodeId, now: clock.now() });
+    gateway.session(nodeId)?.send('desired-state', state);
+  };
+  const services: Services = {
+    db,
+    secrets,
+    presence,
+    usage,
+    seen,
+    clock,
+    log,
+    async settingsChanged(nodeIds) {
+      for (const nodeId of nodeIds)
+        try {
+          await push(nodeId);
+        } catch (error) {
+          // What was set is stored, and the node gets it with its next greeting.
+          log.error({ err: error, nodeId }, 'a change of settings could not be sent');
+        }
+    },
+  };
   const demo = config.demoSeed === null ? null : await seedDemo(services, readDemoRequest(config.demoSeed));
   const sessions = createSessions(db, { secure: config.publicUrl?.startsWith('https:') === true });
 
@@ -113,11 +135,7 @@ async function startOn(
       services,
       gateway,
       demo,
-      async pushDesiredState(nodeId) {
-        const session = gateway.session(nodeId);
-        const state = await bringUpToDate(db, signer, { nodeId, now: clock.now() });
-        session?.send('desired-state', state);
-      },
+      pushDesiredState: push,
       async close() {
         const closed = new Promise<void>(resolve => server.close(() => resolve()));
         await stopParts();

@@ -207,7 +207,11 @@ async function placeEndpoints(
         await store.endpoint.create({
           data: { id, organizationId, nodeId: of.nodeId, name: wanted.name, ...settings },
         });
-      else await store.endpoint.updateMany({ where: { id }, data: settings });
+      else {
+        // What it speaks is set in the portal from then on.
+        const { protocols: _set, ...place } = settings;
+        await store.endpoint.updateMany({ where: { id }, data: place });
+      }
     }
     const gone = present.filter(each => !kept.has(each.id)).map(each => each.id);
     await store.endpoint.updateMany({ where: { id: { in: gone } }, data: { deletedAt: new Date(at) } });

@@ -87,6 +87,13 @@ test('every procedure is covered by this test', () => {
     'endpoints.list',
     'credentials.list',
     'credentials.reveal',
+    'credentials.setLimits',
+    'endpoints.setProtocols',
+    'endpoints.setOpenTo',
+    'endpoints.setChain',
+    'endpoints.shadowsocksAccess',
+    'nodes.setSlotLimits',
+    'nodes.setCertificate',
     'usage.query',
     'usage.since',
     'nodes.list',
@@ -180,6 +187,15 @@ test('nobody without a log-in gets past any procedure', async () => {
     () => api.usage.query({ from: 0, to: 1, groupBy: 'day' }),
     () => api.usage.since({ from: T0 }),
     () => api.nodes.list(),
+    () => api.credentials.setLimits({ id: world.acme.credentialId, limits: {} }),
+    () =>
+      api.endpoints.setProtocols({ id: world.acme.endpointId, protocols: ['http'], method: null, tls: null }),
+    () => api.endpoints.setOpenTo({ id: world.acme.endpointId, openTo: null }),
+    () => api.endpoints.setChain({ id: world.acme.endpointId, hops: [] }),
+    () =>
+      api.endpoints.shadowsocksAccess({ id: world.acme.endpointId, credentialId: world.acme.credentialId }),
+    () => api.nodes.setSlotLimits({ slotId: world.acme.endpointId, limits: {} }),
+    () => api.nodes.setCertificate({ nodeId: world.acme.node.id, certificate: null }),
   ];
   assert.equal(calls.length, Object.keys(appRouter._def.procedures).length);
   for (const call of calls) await assert.rejects(call(), { code: 'UNAUTHORIZED' });

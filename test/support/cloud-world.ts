@@ -27,6 +27,8 @@ export interface Tenant {
 
 export interface World {
   services: Services & { clock: ReturnType<typeof fakeClock> };
+  /** Ids of nodes whose settings were said to have changed, in order. */
+  changedNodes: string[];
   acme: Tenant;
   rival: Tenant;
   operator: Viewer;
@@ -35,6 +37,7 @@ export interface World {
 export async function cloudWorld(db: Database, startMs = Date.UTC(2026, 10, 23, 12)): Promise<World> {
   const clock = fakeClock(startMs);
   const log = pino({ level: 'silent' });
+  const changedNodes: string[] = [];
   const services = {
     db,
     clock,
@@ -43,9 +46,13 @@ export async function cloudWorld(db: Database, startMs = Date.UTC(2026, 10, 23, 
     usage: new BatchWriter({ db, clock, log }),
     seen: new SeenNotes({ db, clock, log }),
     log,
+    async settingsChanged(nodeIds: readonly string[]) {
+      changedNodes.push(...nodeIds);
+    },
   };
   return {
     services,
+    changedNodes,
     acme: await tenant(services, 'Acme'),
     rival: await tenant(services, 'Rival'),
     operator: await viewer(services, 'Operations', 'operator'),

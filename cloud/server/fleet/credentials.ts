@@ -9,6 +9,7 @@ import type { Viewer } from '../identity/viewer';
 import type { Services } from '../rpc/context';
 import type { SecretStore } from '../secrets/secret-store';
 import { readCredentials } from './store';
+import { readLimits } from './stored-settings';
 import type { CredentialView, RevealedCredential } from './views';
 
 const SECRET_BYTES = 20;
@@ -22,6 +23,7 @@ export async function listCredentials(services: Services, organizationId: string
     name: row.name,
     username: row.username,
     suspended: row.suspended,
+    limits: readLimits(row.limits),
     createdAt: row.created_at.getTime(),
     bytesToday: countOf(row.bytes_today),
     lastUsedAt: row.last_used_at?.getTime() ?? null,
@@ -36,14 +38,7 @@ export async function revealCredential(
 ): Promise<RevealedCredential> {
   return withTenant(services.db, viewer.active.id, async store => {
     const row = await store.credential.findFirst({ where: { id: credentialId, deletedAt: null } });
-    if (row === null)
-      throw new CodedError(
-        'fleet/no-such-credential',
-        `no credential ${credentialId} in ${viewer.active.id}`,
-        {
-          userMessage: 'There is no such credential. It may have been deleted.',
-        },
-      );
+    if (row === null) throw noSuchCredential(credentialId, viewer.active.id);
     const secret = services.secrets.open(row.secretSealed, purposeOf(row.id));
     await recordAudit(store, {
       organizationId: viewer.active.id,
@@ -76,6 +71,12 @@ export async function createCredential(
     },
   });
   return { id, username: input.username, secret };
+}
+
+export function noSuchCredential(id: string, organizationId: string): CodedError {
+  return new CodedError('fleet/no-such-credential', `no credential ${id} in ${organizationId}`, {
+    userMessage: 'There is no such credential. It may have been deleted.',
+  });
 }
 
 /** What a credential's secret is sealed for. */

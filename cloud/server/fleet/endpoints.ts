@@ -3,6 +3,7 @@
 import type { Services } from '../rpc/context';
 import type { Presence } from './presence';
 import { type EndpointRow, readEndpoints, readSlots, type SlotRow } from './store';
+import { readChain, readOpenTo, readShadowsocks, readTls } from './stored-settings';
 import type { EndpointView } from './views';
 
 export async function listEndpoints(services: Services, organizationId: string): Promise<EndpointView[]> {
@@ -34,6 +35,14 @@ function view(endpoint: EndpointRow, allSlots: SlotRow[], presence: Presence): E
     nodeName: endpoint.node_name,
     nodeOnline,
     slots: slots.map(({ reason: _reason, ...shown }) => shown),
+    method: readShadowsocks(endpoint.shadowsocks)?.method ?? null,
+    tls: readTls(endpoint.tls),
+    tlsPossible: endpoint.node_has_certificate,
+    openTo: readOpenTo(endpoint.open_to),
+    chain: readChain(endpoint.chain).map(({ secretSealed, ...hop }) => ({
+      ...hop,
+      hasSecret: secretSealed !== null,
+    })),
     problem: problemOf(endpoint, nodeOnline, slots),
   };
 }

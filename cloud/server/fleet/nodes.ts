@@ -4,6 +4,7 @@ import { scopeOf } from '../identity/scope';
 import type { OrganizationView } from '../identity/viewer';
 import type { Services } from '../rpc/context';
 import { readNodes, readSlots } from './store';
+import { readCertificate, readLimits } from './stored-settings';
 import type { NodeView } from './views';
 
 /** Empty for organizations that neither host nor operate: customers see modems, not boxes. */
@@ -25,6 +26,8 @@ export async function listNodes(services: Services, organization: OrganizationVi
       problems: node.reported_problems.map(({ code, message }) => ({ code, message })),
     },
     desiredRevision: node.desired_revision,
+    certificate: node.own ? readCertificate(node.certificate) : null,
+    own: node.own,
     slots: slots
       .filter(slot => slot.node_id === node.id)
       .map(slot => ({
@@ -39,6 +42,7 @@ export async function listNodes(services: Services, organization: OrganizationVi
         sourceAddress: slot.source_address,
         imei: slot.imei,
         lastSeenAt: slot.last_seen_at.getTime(),
+        limits: readLimits(slot.limits),
       })),
   }));
 }

@@ -1,6 +1,8 @@
 /** What screens show of endpoints, credentials and nodes. Plain JSON; instants are epoch milliseconds. */
-import type { EndpointProtocol, Reach } from '@mastline/shared/domain/endpoint';
+import type { ChainHop, EndpointProtocol, OpenTo, Reach } from '@mastline/shared/domain/endpoint';
+import type { FlowLimits } from '@mastline/shared/domain/flow-limits';
 import type { ModemState } from '@mastline/shared/domain/modem';
+import type { ShadowsocksMethodName } from '@mastline/shared/protocols/shadowsocks/methods';
 
 export interface EndpointSlotView {
   slot: number;
@@ -8,6 +10,27 @@ export interface EndpointSlotView {
   exitAddress: string | null;
   state: ModemState;
   virtual: boolean;
+}
+
+/** An upstream proxy as screens see it: that there is a secret, never which. */
+export interface HopView {
+  id: string;
+  protocol: ChainHop['protocol'];
+  host: string;
+  port: number;
+  username: string | null;
+  method: ShadowsocksMethodName | null;
+  hasSecret: boolean;
+}
+
+/** What a Shadowsocks client is set up with; as secret as the password in it. */
+export interface ShadowsocksAccess {
+  method: ShadowsocksMethodName;
+  password: string;
+  /** `ss://…` (SIP002). */
+  link: string;
+  /** The link as a QR code. */
+  qrSvg: string;
 }
 
 export interface EndpointView {
@@ -20,6 +43,13 @@ export interface EndpointView {
   nodeName: string;
   nodeOnline: boolean;
   slots: EndpointSlotView[];
+  /** Null where it does not speak Shadowsocks. */
+  method: ShadowsocksMethodName | null;
+  tls: 'optional' | 'required' | null;
+  /** Its node has a certificate, so that TLS may be chosen. */
+  tlsPossible: boolean;
+  openTo: OpenTo | null;
+  chain: HopView[];
   /** Why it cannot serve now, for people; null when nothing is known to be wrong. */
   problem: string | null;
 }
@@ -29,6 +59,7 @@ export interface CredentialView {
   name: string;
   username: string;
   suspended: boolean;
+  limits: FlowLimits;
   createdAt: number;
   /** Both directions, since midnight UTC. */
   bytesToday: number;
@@ -48,6 +79,7 @@ export interface NodeSlotView extends EndpointSlotView {
   sourceAddress: string | null;
   imei: string | null;
   lastSeenAt: number;
+  limits: FlowLimits;
 }
 
 export interface NodeView {
@@ -64,5 +96,9 @@ export interface NodeView {
     problems: { code: string; message: string }[];
   };
   desiredRevision: number;
+  /** Paths on the node; null when there is none, or they are not the viewer's to know. */
+  certificate: { certFile: string; keyFile: string } | null;
+  /** The viewer's organization may change the node's settings. */
+  own: boolean;
   slots: NodeSlotView[];
 }

@@ -12,6 +12,12 @@ export function visibleSlots(scope: Scope): string {
   return scope.asHost ? `(n.organization_id = $1 OR ${serving})` : serving;
 }
 
+/** Condition on `nodes n`: those that the organization may change, being their host or the operator. */
+export function ownNodes(scope: Scope): string {
+  if (scope.everything) return '$1::uuid IS NOT NULL';
+  return scope.asHost ? 'n.organization_id = $1' : '$1::uuid IS NULL';
+}
+
 /** Condition on `nodes n`. */
 export function visibleNodes(scope: Scope): string {
   if (scope.everything) return '$1::uuid IS NOT NULL';

@@ -6,14 +6,20 @@ export type Permission =
   | 'endpoint:read'
   | 'credential:read'
   | 'credential:reveal'
-  | 'node:read';
+  | 'credential:write'
+  | 'endpoint:write'
+  | 'node:read'
+  | 'node:write';
 
 const EVERYTHING: readonly Permission[] = [
   'usage:read',
   'endpoint:read',
   'credential:read',
   'credential:reveal',
+  'credential:write',
+  'endpoint:write',
   'node:read',
+  'node:write',
 ];
 const READING: readonly Permission[] = ['usage:read', 'endpoint:read', 'credential:read', 'node:read'];
 
@@ -23,7 +29,7 @@ const GRANTS: Record<Role, readonly Permission[]> = {
   member: READING,
   viewer: READING,
   billing: ['usage:read'],
-  fleet: READING,
+  fleet: [...READING, 'node:write'],
   support: READING,
 };
 

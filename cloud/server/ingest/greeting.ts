@@ -47,9 +47,6 @@ export async function greet(
     takes: [],
   });
   if (facts.current !== undefined && facts.current.hash === hello.running.hash) return;
-  const state = await bringUpToDate(services.db, services.signer, {
-    nodeId: node.nodeId,
-    now: services.clock.now(),
-  });
+  const state = await bringUpToDate(services, { nodeId: node.nodeId, now: services.clock.now() });
   if (state.hash !== hello.running.hash) session.send('desired-state', state);
 }

@@ -34,6 +34,7 @@ export async function readOverview(
       downBytesPerSecond: figures?.downBytesPerSecond ?? 0,
       openFlows: figures?.openFlows ?? 0,
       lastSeenAt: slot.last_seen_at.getTime(),
+      own: slot.own,
     };
   });
   return {

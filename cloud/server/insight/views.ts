@@ -17,6 +17,8 @@ export interface ModemView {
   downBytesPerSecond: number;
   openFlows: number;
   lastSeenAt: number;
+  /** The viewer's organization may set its limits. */
+  own: boolean;
 }
 
 export interface OverviewView {

@@ -3,20 +3,49 @@
  * bytes and no needless revision; signing them is signing.ts, keeping them publish.ts.
  */
 import { createHash } from 'node:crypto';
-import { DEFAULT_LEASE_SECONDS, type DesiredState } from '@mastline/shared/domain/desired-state';
-import type { Credential, Endpoint } from '@mastline/shared/domain/endpoint';
+import {
+  DEFAULT_LEASE_SECONDS,
+  type DesiredState,
+  type SlotLimits,
+} from '@mastline/shared/domain/desired-state';
+import type { ChainHop, Credential, Endpoint, OpenTo } from '@mastline/shared/domain/endpoint';
+import type { FlowLimits } from '@mastline/shared/domain/flow-limits';
+import type { ShadowsocksMethodName } from '@mastline/shared/protocols/shadowsocks/methods';
+import { shadowsocksKey } from '../fleet/shadowsocks-keys';
+
+/** An endpoint as people set it, secrets opened. */
+export interface EndpointSettings
+  extends Pick<Endpoint, 'id' | 'name' | 'protocols' | 'reach' | 'listen' | 'slots'> {
+  organizationId: string;
+  openTo?: OpenTo | null;
+  chain?: ChainHop[];
+  shadowsocks?: { method: ShadowsocksMethodName; serverKey: string | null } | null;
+  tls?: 'optional' | 'required' | null;
+}
+
+export interface CredentialSettings extends Pick<Credential, 'id' | 'username' | 'verifier' | 'suspended'> {
+  organizationId: string;
+  limits?: FlowLimits;
+  /** Opened where its organization has a Shadowsocks endpoint on this node; else null. */
+  secret?: string | null;
+}
 
 export interface NodeSettings {
   nodeId: string;
-  endpoints: (Endpoint & { organizationId: string })[];
+  endpoints: EndpointSettings[];
   /** Of every organization that has an endpoint here; others are left out. */
-  credentials: (Pick<Credential, 'id' | 'username' | 'verifier' | 'suspended'> & {
-    organizationId: string;
-  })[];
+  credentials: CredentialSettings[];
+  /** Of the slots that have any. */
+  slotLimits?: { slot: number; limits: FlowLimits }[];
+  /** Paths on the node. */
+  certificate?: { certFile: string; keyFile: string } | null;
 }
 
-/** A desired state without its revision and time. */
-export type Content = Pick<DesiredState, 'format' | 'nodeId' | 'leaseSeconds' | 'endpoints' | 'credentials'>;
+/** A desired state without its revision and time. What nobody has set is left out, so that hashes stay as they were. */
+export type Content = Pick<
+  DesiredState,
+  'format' | 'nodeId' | 'leaseSeconds' | 'endpoints' | 'credentials'
+> & { slotLimits?: SlotLimits[] };
 
 /** Each credential is bound to the endpoints of its own organization: a node serves many. */
 export function compileContent(settings: NodeSettings): Content {
@@ -24,17 +53,65 @@ export function compileContent(settings: NodeSettings): Content {
   for (const { organizationId, id } of settings.endpoints)
     endpointsOf.set(organizationId, [...(endpointsOf.get(organizationId) ?? []), id]);
   const endpoints = settings.endpoints
-    .map(({ organizationId: _owner, ...endpoint }) => endpoint)
+    .map(endpoint => compileEndpoint(endpoint, settings))
     .sort((a, b) => compare(a.id, b.id));
   const credentials = settings.credentials
-    .flatMap(({ organizationId, ...credential }) => {
+    .flatMap(({ organizationId, limits, secret: _stays, ...credential }): Credential[] => {
       const endpointIds = endpointsOf.get(organizationId);
       return endpointIds === undefined
         ? []
-        : [{ ...credential, endpointIds: [...endpointIds].sort(compare) }];
+        : [{ ...credential, endpointIds: [...endpointIds].sort(compare), ...present({ limits }) }];
     })
     .sort((a, b) => compare(a.id, b.id));
-  return { format: 1, nodeId: settings.nodeId, leaseSeconds: DEFAULT_LEASE_SECONDS, endpoints, credentials };
+  const slotLimits = [...(settings.slotLimits ?? [])].sort((a, b) => a.slot - b.slot);
+  return {
+    format: 1,
+    nodeId: settings.nodeId,
+    leaseSeconds: DEFAULT_LEASE_SECONDS,
+    endpoints,
+    credentials,
+    ...(slotLimits.length > 0 ? { slotLimits } : {}),
+  };
+}
+
+/** A credential is its organization's: an endpoint gets keys of, and is open as, no other. */
+function compileEndpoint(endpoint: EndpointSettings, settings: NodeSettings): Endpoint {
+  const { organizationId, openTo, chain = [], shadowsocks, tls, ...plain } = endpoint;
+  const own = settings.credentials.filter(each => each.organizationId === organizationId);
+  const payer = openTo && own.some(each => each.id === openTo.credentialId);
+  return {
+    ...plain,
+    ...(payer ? { openTo } : {}),
+    ...(chain.length > 0 ? { chain } : {}),
+    ...(shadowsocks && plain.protocols.includes('shadowsocks')
+      ? { shadowsocks: serviceOf(plain.id, shadowsocks, own) }
+      : {}),
+    // Without a certificate nothing is served in the clear instead: the node says that the file is missing.
+    ...(tls ? { tls: { ...(settings.certificate ?? NO_CERTIFICATE), required: tls === 'required' } } : {}),
+  };
+}
+
+/** A path that is on no node. */
+const NO_CERTIFICATE = { certFile: '(no certificate is set)', keyFile: '(no certificate is set)' };
+
+function serviceOf(
+  endpointId: string,
+  { method, serverKey }: NonNullable<EndpointSettings['shadowsocks']>,
+  credentials: readonly CredentialSettings[],
+): NonNullable<Endpoint['shadowsocks']> {
+  const keys = credentials
+    .flatMap(({ id, secret }) =>
+      secret == null
+        ? []
+        : [{ credentialId: id, key: shadowsocksKey({ secret, endpointId, credentialId: id, method }) }],
+    )
+    .sort((a, b) => compare(a.credentialId, b.credentialId));
+  return { method, ...(serverKey === null ? {} : { serverKey }), keys };
+}
+
+/** The limits as a field, when there are any. */
+function present({ limits }: { limits: FlowLimits | undefined }): { limits?: FlowLimits } {
+  return limits !== undefined && Object.keys(limits).length > 0 ? { limits } : {};
 }
 
 /** Identity of the content, whatever its revision. */

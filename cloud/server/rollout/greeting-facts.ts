@@ -52,6 +52,6 @@ export async function greetingFacts(
   const isCurrent =
     state !== null &&
     state.key_id === services.signer.keyId &&
-    state.content_hash === contentHash(compileContent(settingsOf(node.nodeId, row)));
+    state.content_hash === contentHash(compileContent(settingsOf(node.nodeId, row, services.secrets)));
   return { mark: Number(row.mark ?? 0), current: isCurrent ? { hash: state.hash } : undefined };
 }

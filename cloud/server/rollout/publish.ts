@@ -10,6 +10,7 @@ import type { Database } from '../db/database';
 import { withTenantSql } from '../db/tenant';
 import { inTransaction } from '../db/transaction';
 import type { NodeIdentity } from '../fleet/node-reports';
+import type { SecretStore } from '../secrets/secret-store';
 import { compileContent, contentHash, payloadOf, sha256Hex } from './compile';
 import { SETTINGS_COLUMNS, type SettingsRow, settingsOf } from './settings-sql';
 import type { StateSigner } from './signing';
@@ -23,10 +24,9 @@ interface NewestState {
   signature: string;
 }
 
-/** The newest revision of a node, made now if what people set has changed. */
+/** The newest revision of a node, made now if what people set has changed. It lies sealed: it holds keys of customers. */
 export function bringUpToDate(
-  db: Pick<Database, 'pool'>,
-  signer: StateSigner,
+  { db, secrets, signer }: { db: Pick<Database, 'pool'>; secrets: SecretStore; signer: StateSigner },
   of: { nodeId: string; now: number },
 ): Promise<SignedState> {
   return inTransaction(db, async client => {
@@ -45,11 +45,15 @@ export function bringUpToDate(
     );
     const [row] = rows;
     if (row === undefined) throw new Error('no settings from the database');
-    const content = compileContent(settingsOf(of.nodeId, row));
+    const content = compileContent(settingsOf(of.nodeId, row, secrets));
     const hashOfContent = contentHash(content);
     const { newest } = row;
     if (newest !== null && newest.content_hash === hashOfContent && newest.key_id === signer.keyId)
-      return signedState({ ...newest, keyId: newest.key_id });
+      return signedState({
+        ...newest,
+        keyId: newest.key_id,
+        payload: openPayload(secrets, newest.payload, { nodeId: of.nodeId, revision: newest.revision }),
+      });
     // A node that came from another life of this database may run a higher one, and refuses to go back.
     const revision = Math.max(newest?.revision ?? 0, node.running_revision) + 1;
     const payload = payloadOf(content, revision, of.now);
@@ -70,7 +74,7 @@ export function bringUpToDate(
         node.organization_id,
         hashOfContent,
         made.hash,
-        payload,
+        secrets.seal(payload, payloadPurpose({ nodeId: of.nodeId, revision })),
         made.keyId,
         made.signature,
         new Date(of.now),
@@ -78,6 +82,15 @@ export function bringUpToDate(
     );
     return state;
   });
+}
+
+/** What the payload of a revision is sealed for. */
+const payloadPurpose = (of: { nodeId: string; revision: number }) =>
+  `desired-state:${of.nodeId}:${of.revision}`;
+
+/** Revisions from before there were secrets in them lie open, as the JSON text that they are. */
+function openPayload(secrets: SecretStore, stored: string, of: { nodeId: string; revision: number }): string {
+  return stored.startsWith('{') ? stored : secrets.open(stored, payloadPurpose(of));
 }
 
 function signedState(row: {

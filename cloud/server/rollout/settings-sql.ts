@@ -3,7 +3,19 @@
  * credentials on a node are its customers'. What is made of it is compile.ts and publish.ts.
  */
 import type { EndpointProtocol, Reach } from '@mastline/shared/domain/endpoint';
-import type { NodeSettings } from './compile';
+import { purposeOf } from '../fleet/credentials';
+import {
+  hopPurpose,
+  portKeyPurpose,
+  readCertificate,
+  readChain,
+  readLimits,
+  readOpenTo,
+  readShadowsocks,
+  readTls,
+} from '../fleet/stored-settings';
+import type { SecretStore } from '../secrets/secret-store';
+import type { EndpointSettings, NodeSettings } from './compile';
 
 interface EndpointRow {
   organization_id: string;
@@ -14,6 +26,10 @@ interface EndpointRow {
   host: string;
   port: number;
   slot_numbers: number[];
+  open_to: unknown;
+  chain: unknown;
+  shadowsocks: unknown;
+  tls: unknown;
 }
 
 interface CredentialRow {
@@ -22,37 +38,78 @@ interface CredentialRow {
   username: string;
   verifier: string;
   suspended: boolean;
+  limits: unknown;
+  /** Null where no endpoint on the node needs it. */
+  secret_sealed: string | null;
 }
 
 export interface SettingsRow {
   endpoints: EndpointRow[] | null;
   credentials: CredentialRow[] | null;
+  slot_limits: { number: number; limits: unknown }[] | null;
+  certificate: unknown;
 }
 
 /** Columns of one row for the node `$1`; credentials of every organization that has an endpoint here, no others. */
 export const SETTINGS_COLUMNS = `
-  (SELECT json_agg(e) FROM (SELECT organization_id, id, name, protocols, reach, host, port, slot_numbers
+  (SELECT json_agg(e) FROM (SELECT organization_id, id, name, protocols, reach, host, port, slot_numbers, open_to,
+                                   chain, shadowsocks, tls
                               FROM endpoints WHERE node_id = $1 AND deleted_at IS NULL) e) AS endpoints,
-  (SELECT json_agg(c) FROM (SELECT organization_id, id, username, verifier, suspended FROM credentials
-                             WHERE deleted_at IS NULL AND organization_id IN
-                               (SELECT organization_id FROM endpoints WHERE node_id = $1 AND deleted_at IS NULL)) c)
-    AS credentials`;
+  (SELECT json_agg(c) FROM (SELECT c.organization_id, c.id, c.username, c.verifier, c.suspended, c.limits,
+                                   CASE WHEN o.shadowsocks THEN c.secret_sealed END AS secret_sealed
+                              FROM credentials c
+                              JOIN (SELECT organization_id, bool_or(shadowsocks IS NOT NULL) AS shadowsocks
+                                      FROM endpoints WHERE node_id = $1 AND deleted_at IS NULL
+                                     GROUP BY organization_id) o USING (organization_id)
+                             WHERE c.deleted_at IS NULL) c) AS credentials,
+  (SELECT json_agg(s) FROM (SELECT number, limits FROM slots
+                             WHERE node_id = $1 AND limits <> '{}'::jsonb) s) AS slot_limits,
+  (SELECT certificate FROM nodes WHERE id = $1) AS certificate`;
 
-export function settingsOf(nodeId: string, row: SettingsRow): NodeSettings {
+/** The row with its secrets opened. */
+export function settingsOf(nodeId: string, row: SettingsRow, secrets: SecretStore): NodeSettings {
   return {
     nodeId,
-    endpoints: (row.endpoints ?? []).map(each => ({
+    endpoints: (row.endpoints ?? []).map(each => endpointOf(each, secrets)),
+    credentials: (row.credentials ?? []).map(each => ({
       organizationId: each.organization_id,
       id: each.id,
-      name: each.name,
-      protocols: each.protocols,
-      reach: each.reach,
-      listen: { host: each.host, port: each.port },
-      slots: each.slot_numbers,
+      username: each.username,
+      verifier: each.verifier,
+      suspended: each.suspended,
+      limits: readLimits(each.limits),
+      secret: each.secret_sealed === null ? null : secrets.open(each.secret_sealed, purposeOf(each.id)),
     })),
-    credentials: (row.credentials ?? []).map(({ organization_id: organizationId, ...each }) => ({
-      organizationId,
-      ...each,
+    slotLimits: (row.slot_limits ?? []).map(({ number, limits }) => ({
+      slot: number,
+      limits: readLimits(limits),
     })),
+    certificate: readCertificate(row.certificate),
+  };
+}
+
+function endpointOf(row: EndpointRow, secrets: SecretStore): EndpointSettings {
+  const shadowsocks = readShadowsocks(row.shadowsocks);
+  return {
+    organizationId: row.organization_id,
+    id: row.id,
+    name: row.name,
+    protocols: row.protocols,
+    reach: row.reach,
+    listen: { host: row.host, port: row.port },
+    slots: row.slot_numbers,
+    openTo: readOpenTo(row.open_to),
+    tls: readTls(row.tls),
+    chain: readChain(row.chain).map(({ id, secretSealed, ...hop }) => ({
+      ...hop,
+      secret: secretSealed === null ? null : secrets.open(secretSealed, hopPurpose(row.id, id)),
+    })),
+    shadowsocks: shadowsocks && {
+      method: shadowsocks.method,
+      serverKey:
+        shadowsocks.serverKeySealed === null
+          ? null
+          : secrets.open(shadowsocks.serverKeySealed, portKeyPurpose(row.id)),
+    },
   };
 }

@@ -18,6 +18,8 @@ export interface Services {
   seen: SeenNotes;
   clock: Clock;
   log: Log;
+  /** To be called after the commit of what people set: these nodes have become something else. Never rejects. */
+  settingsChanged(nodeIds: readonly string[]): Promise<void>;
 }
 
 export interface RpcContext {

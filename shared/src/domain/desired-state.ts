@@ -4,7 +4,15 @@
  */
 import { z } from 'zod';
 import { Credential, Endpoint } from './endpoint';
+import { FlowLimits } from './flow-limits';
 import { SlotSchedule } from './rotation';
+
+/** What all flows through one slot may use together, whoever they belong to. */
+export const SlotLimits = z.looseObject({
+  slot: z.int().min(0).max(65_535),
+  limits: FlowLimits,
+});
+export type SlotLimits = z.infer<typeof SlotLimits>;
 
 export const DesiredState = z.looseObject({
   format: z.literal(1),
@@ -19,6 +27,8 @@ export const DesiredState = z.looseObject({
   credentials: z.array(Credential).max(65_536),
   /** Slots that get another address by themselves. Missing: as the node's own configuration says. */
   rotations: z.array(SlotSchedule).max(256).optional(),
+  /** Of slots that have limits. */
+  slotLimits: z.array(SlotLimits).max(4096).optional(),
 });
 export type DesiredState = z.infer<typeof DesiredState>;
 

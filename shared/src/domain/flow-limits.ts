@@ -6,10 +6,17 @@ import { z } from 'zod';
 import { parseAddressRange } from './ip-range';
 
 /** Slower than this is no connection but a trap; to forbid a direction, suspend the credential. */
-const MIN_BYTES_PER_SECOND = 1_000;
+export const MIN_BYTES_PER_SECOND = 1_000;
 /** 10 Gbit/s: more than any modem, and what the arithmetic of the bucket is exact for. */
-const MAX_BYTES_PER_SECOND = 1_250_000_000;
-const BytesPerSecond = z.int().min(MIN_BYTES_PER_SECOND).max(MAX_BYTES_PER_SECOND);
+export const MAX_BYTES_PER_SECOND = 1_250_000_000;
+
+/** A whole number within bounds, and a message that says them. */
+function whole(min: number, max: number) {
+  const error = `must be a whole number from ${min} to ${max}`;
+  return z.int({ error }).min(min, error).max(max, error);
+}
+
+const BytesPerSecond = whole(MIN_BYTES_PER_SECOND, MAX_BYTES_PER_SECOND);
 
 export const SourceRange = z
   .string()
@@ -35,10 +42,10 @@ export type QuotaLease = z.infer<typeof QuotaLease>;
 
 export const FlowLimits = z.looseObject({
   /** New flows in a minute; as many may come at once. */
-  flowsPerMinute: z.int().min(1).max(1_000_000).optional(),
-  concurrentFlows: z.int().min(1).max(65_535).optional(),
+  flowsPerMinute: whole(1, 1_000_000).optional(),
+  concurrentFlows: whole(1, 65_535).optional(),
   /** What happens to a flow beyond `concurrentFlows`; refused when left out. */
-  whenFull: z.enum(['refuse', 'close-oldest']).optional(),
+  whenFull: z.enum(['refuse', 'close-oldest'], { error: 'must be "refuse" or "close-oldest"' }).optional(),
   upBytesPerSecond: BytesPerSecond.optional(),
   downBytesPerSecond: BytesPerSecond.optional(),
   quota: QuotaLease.optional(),

@@ -2,8 +2,10 @@
  * A cloud in memory, as the portal sees one: typed by the real router's caller, so that it cannot drift from it. Its
  * knobs make it fail, be slow, be empty. No test of the cloud's own behaviour belongs here.
  */
+import { formatShadowsocksLink } from '@mastline/shared/protocols/shadowsocks/link';
+import { qrCodeSvg } from '@mastline/shared/protocols/shadowsocks/qr-code';
 import { TRPCError } from '@trpc/server';
-import type { CredentialView, EndpointView } from '../../../cloud/server/fleet/views';
+import type { CredentialView, EndpointView, NodeView } from '../../../cloud/server/fleet/views';
 import type { OrganizationView, Viewer } from '../../../cloud/server/identity/viewer';
 import type { ModemView, OverviewView } from '../../../cloud/server/insight/views';
 import type { UsageRow, UsageSum, UsageView } from '../../../cloud/server/ledger/views';
@@ -11,6 +13,8 @@ import type { PortalContext } from '../../../cloud/server/portal-context';
 
 export const EMAIL = 'ana@acme.example';
 export const PASSWORD = 'correct horse battery';
+/** A key for the 2022 edition, 16 bytes. */
+const KEY_2022 = 'AAECAwQFBgcICQoLDA0ODw==';
 export const SECRET = 'k7Qm2xVb9TfZr4LwNs8HdJ5cYp3GuEa6';
 const HOUR_MS = 3_600_000;
 
@@ -26,6 +30,7 @@ export interface FakeCloud {
   overview: OverviewView;
   endpoints: EndpointView[];
   credentials: CredentialView[];
+  nodes: NodeView[];
   usage: UsageRow[];
   /** Set to make the next call of a procedure throw, by its path. */
   failures: Map<string, Error>;
@@ -45,6 +50,7 @@ export function fakeCloud(nowMs: number): FakeCloud {
     overview: anOverview(nowMs),
     endpoints: someEndpoints(),
     credentials: someCredentials(nowMs),
+    nodes: someNodes(nowMs),
     usage: someUsage(nowMs),
     failures: new Map(),
     calls: [],
@@ -88,6 +94,11 @@ export function portalContext(
     if (viewer === null) return Promise.reject(new TRPCError({ code: 'UNAUTHORIZED' }));
     return Promise.resolve(structuredClone(answer(viewer)));
   };
+  const endpointOf = (wanted: string): EndpointView => {
+    const found = cloud.endpoints.find(one => one.id === wanted);
+    if (!found) throw new TRPCError({ code: 'NOT_FOUND' });
+    return found;
+  };
   const isCustomer = (who: Viewer) => who.active.kinds.includes('customer');
   const cookie = (value: string, age: number) =>
     `fake_session=${value}; Path=/; HttpOnly; SameSite=Lax; Max-Age=${age}`;
@@ -129,12 +140,40 @@ export function portalContext(
         get: () =>
           called('overview.get', undefined, who =>
             isCustomer(who) || who.active.kinds.includes('operator')
-              ? cloud.overview
+              ? {
+                  ...cloud.overview,
+                  modems: cloud.overview.modems.map(one => ({ ...one, own: !isCustomer(who) })),
+                }
               : { ...cloud.overview, nodes: { online: 0, total: 0 }, modems: [] },
           ),
       },
       endpoints: {
         list: () => called('endpoints.list', undefined, who => (isCustomer(who) ? cloud.endpoints : [])),
+        setProtocols: input =>
+          called('endpoints.setProtocols', input, () => {
+            const { protocols, method, tls } = input;
+            Object.assign(endpointOf(input.id), { protocols, method, tls });
+          }),
+        setOpenTo: input =>
+          called('endpoints.setOpenTo', input, () => {
+            endpointOf(input.id).openTo = input.openTo;
+          }),
+        setChain: input =>
+          called('endpoints.setChain', input, () => {
+            endpointOf(input.id).chain = input.hops.map(({ secret, ...hop }, at) => ({
+              ...hop,
+              id: hop.id ?? id(900 + at),
+              hasSecret: secret !== null || hop.id !== null,
+            }));
+          }),
+        shadowsocksAccess: input =>
+          called('endpoints.shadowsocksAccess', input, () => {
+            const { name, host, port, method } = endpointOf(input.id);
+            if (method === null) throw new TRPCError({ code: 'BAD_REQUEST' });
+            const password = method.startsWith('2022') ? KEY_2022 : SECRET;
+            const link = formatShadowsocksLink({ method, password, host, port, name });
+            return { method, password, link, qrSvg: qrCodeSvg(link) };
+          }),
       },
       credentials: {
         list: () => called('credentials.list', undefined, who => (isCustomer(who) ? cloud.credentials : [])),
@@ -144,13 +183,33 @@ export function portalContext(
             if (!found) throw new TRPCError({ code: 'NOT_FOUND' });
             return { username: found.username, secret: SECRET };
           }),
+        setLimits: input =>
+          called('credentials.setLimits', input, () => {
+            const found = cloud.credentials.find(one => one.id === input.id);
+            if (!found) throw new TRPCError({ code: 'NOT_FOUND' });
+            found.limits = input.limits;
+          }),
       },
       usage: {
         query: input =>
           called('usage.query', input, who => answer(isCustomer(who) ? cloud.usage : [], input)),
         since: input => called('usage.since', input, () => ({ total: sum(cloud.usage), byEndpoint: [] })),
       },
-      nodes: { list: () => called('nodes.list', undefined, () => []) },
+      nodes: {
+        list: () => called('nodes.list', undefined, who => (isCustomer(who) ? [] : cloud.nodes)),
+        setSlotLimits: input =>
+          called('nodes.setSlotLimits', input, () => {
+            const slot = cloud.nodes.flatMap(node => node.slots).find(one => one.slotId === input.slotId);
+            if (!slot) throw new TRPCError({ code: 'NOT_FOUND' });
+            slot.limits = input.limits;
+          }),
+        setCertificate: input =>
+          called('nodes.setCertificate', input, () => {
+            const node = cloud.nodes.find(one => one.id === input.nodeId);
+            if (!node) throw new TRPCError({ code: 'NOT_FOUND' });
+            node.certificate = input.certificate;
+          }),
+      },
     },
   };
 }
@@ -216,6 +275,7 @@ export function aModem(change: Partial<ModemView> & { slot: number }): ModemView
     downBytesPerSecond: 0,
     openFlows: 0,
     lastSeenAt: Date.UTC(2026, 10, 23, 4, 40),
+    own: false,
     ...change,
   };
 }
@@ -249,7 +309,17 @@ function someEndpoints(): EndpointView[] {
     state: 'connected' as const,
     virtual: true,
   });
-  const common = { reach: 'direct' as const, nodeName: 'rooftop-berlin', nodeOnline: true, problem: null };
+  const common = {
+    method: null,
+    tls: null,
+    tlsPossible: true,
+    openTo: null,
+    chain: [],
+    reach: 'direct' as const,
+    nodeName: 'rooftop-berlin',
+    nodeOnline: true,
+    problem: null,
+  };
   return [
     {
       ...common,
@@ -274,9 +344,32 @@ function someEndpoints(): EndpointView[] {
       id: id(203),
       name: 'Berlin pool',
       protocols: ['socks5', 'http'],
+      tls: 'optional',
+      openTo: { sourceAddresses: ['198.51.100.0/24', '2001:db8:5::/48'], credentialId: id(301) },
+      chain: [
+        {
+          id: id(801),
+          protocol: 'socks5',
+          host: 'hop.example.net',
+          port: 1080,
+          username: 'acme',
+          method: null,
+          hasSecret: true,
+        },
+      ],
       host: '2001:db8::7',
       port: 1090,
       slots: [slot(1), { ...slot(2), model: 'RM520N-GL', virtual: false }],
+    },
+    {
+      ...common,
+      id: id(205),
+      name: 'Berlin phones',
+      protocols: ['shadowsocks'],
+      method: '2022-blake3-aes-128-gcm',
+      host: '198.51.100.7',
+      port: 8388,
+      slots: [slot(2)],
     },
     {
       ...common,
@@ -299,6 +392,7 @@ function someCredentials(nowMs: number): CredentialView[] {
     name,
     username: `acme-${name.toLowerCase().replaceAll(' ', '-')}`,
     suspended: false,
+    limits: {},
     createdAt: nowMs - 40 * 24 * HOUR_MS,
     bytesToday: 0,
     lastUsedAt: null,
@@ -306,9 +400,53 @@ function someCredentials(nowMs: number): CredentialView[] {
   });
   return [
     one(1, 'Price crawler', { bytesToday: 9_663_676_416, lastUsedAt: nowMs - 60_000 }),
-    one(2, 'Ad checks', { bytesToday: 734_003_200, lastUsedAt: nowMs - 26 * 60_000 }),
+    one(2, 'Ad checks', {
+      limits: {
+        flowsPerMinute: 600,
+        concurrentFlows: 32,
+        whenFull: 'close-oldest',
+        downBytesPerSecond: 1_250_000,
+        upBytesPerSecond: 250_000,
+        sourceAddresses: ['198.51.100.0/24'],
+        ports: ['443', '8000-8999'],
+        expiresAt: Date.UTC(2027, 0, 31, 11, 30),
+      },
+      bytesToday: 734_003_200,
+      lastUsedAt: nowMs - 26 * 60_000,
+    }),
     one(3, 'Old scraper', { suspended: true, lastUsedAt: nowMs - 9 * 24 * HOUR_MS }),
     one(4, 'New project'),
+  ];
+}
+
+function someNodes(nowMs: number): NodeView[] {
+  const slot = (number: number): NodeView['slots'][number] => ({
+    slotId: id(100 + number),
+    slot: number,
+    model: 'E3372h-320',
+    exitAddress: `203.0.113.${10 + number}`,
+    state: 'connected',
+    virtual: true,
+    reason: '',
+    interface: `wwan${number}`,
+    sourceAddress: `192.168.8.${100 + number}`,
+    imei: null,
+    lastSeenAt: nowMs,
+    limits: number === 2 ? { downBytesPerSecond: 3_125_000, concurrentFlows: 200 } : {},
+  });
+  return [
+    {
+      id: id(401),
+      name: 'rooftop-berlin',
+      online: true,
+      agentVersion: '0.1.0',
+      lastSeenAt: nowMs,
+      running: { revision: 4, hash: 'a'.repeat(64), outcome: 'applied', problems: [] },
+      desiredRevision: 4,
+      certificate: { certFile: '/etc/ssl/rooftop/proxy.pem', keyFile: '/etc/ssl/rooftop/proxy.key' },
+      own: true,
+      slots: [slot(1), slot(2)],
+    },
   ];
 }
 

@@ -105,6 +105,19 @@ for (const scheme of ['socks5', 'socks5h', 'http']) {
   });
 }
 
+for (const scheme of ['socks4', 'socks4a'])
+  test(`${scheme}: hears in its own words that it is not spoken here`, async () => {
+    const origin = await startHttp();
+    const rig = await startRig();
+    const answer = await curl('-x', `${scheme}://alice@127.0.0.1:${rig.port}`, `${origin.url}/`);
+    assert.is(answer.code, 97);
+    // 91: request rejected or failed.
+    assert.match(answer.err, /\(91\)/);
+    assert.equal((await rig.plane.metrics())[0]?.refusals, { 'unsupported-protocol': 1 });
+    await rig.close();
+    await origin.close();
+  });
+
 test('http: CONNECT (-p) tunnels, and a kept connection serves several requests', async () => {
   const origin = await startHttp();
   const sink = memorySink();

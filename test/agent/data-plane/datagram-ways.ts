@@ -4,6 +4,7 @@
  */
 import dgram from 'node:dgram';
 import { once } from 'node:events';
+import { requestMessage } from '@mastline/shared/protocols/socks5-client';
 import { parseSocks5Datagram, socks5Datagram } from '@mastline/shared/protocols/socks5-udp';
 import type { Target } from '@mastline/shared/protocols/target';
 import { ALICE, type Login, pipelinedSocks5, tcp } from './clients';
@@ -71,11 +72,15 @@ async function wayTo(
   };
 }
 
-/** A way through UDP ASSOCIATE at the SOCKS5 port `port`. */
-export async function socks5Way(port: number, login: Login = ALICE): Promise<DatagramWay> {
+/** A way through UDP ASSOCIATE at the SOCKS5 port `port`; `login` is null where none is asked for. */
+export async function socks5Way(port: number, login: Login | null = ALICE): Promise<DatagramWay> {
   const control = await tcp(port);
-  control.write(pipelinedSocks5({ host: '0.0.0.0', port: 0 }, 3, login));
-  const reply = (await readExactly(control, 14)).subarray(4);
+  const target = { host: '0.0.0.0', port: 0 };
+  const request = login
+    ? pipelinedSocks5(target, 3, login)
+    : Buffer.concat([Buffer.from([5, 1, 0]), requestMessage(3, target)]);
+  control.write(request);
+  const reply = (await readExactly(control, login ? 14 : 12)).subarray(login ? 4 : 2);
   if (reply[1] !== 0) throw new Error(`UDP ASSOCIATE: reply ${reply[1]}`);
   const codec: Codec = {
     seal: socks5Datagram,
@@ -96,4 +101,10 @@ export function shadowsocksWay(port: number, method: MethodName): Promise<Datagr
     seal: (target, payload) => Buffer.from(out.subarray(0, codec.seal(target, payload, out))),
     open: packet => codec.open(packet),
   });
+}
+
+/** No proxy's way: what is sent to `port` goes where whoever listens there takes it. */
+export function plainWay(port: number): Promise<DatagramWay> {
+  const from = { host: HOST, port };
+  return wayTo(port, { seal: (_target, payload) => payload, open: payload => ({ from, payload }) });
 }

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import * as assert from 'uvu/assert';
 import { everySplit } from '../../support/chunks';
 import { suite } from '../../support/suite';
+import { cuts, nearly, singleBytes } from './mutations';
 import { holds } from './property';
 
 const test = suite('SOCKS5');
@@ -164,6 +165,57 @@ test('never throws and never keeps asking, whatever it is fed', () => {
       }
     }),
     3000,
+  );
+});
+
+test('a conversation that is nearly right ends the same way however it is cut', () => {
+  const requests = [
+    '05 01 00 01 5db8d822 0050',
+    '05 01 00 03 0b 6578616d706c652e636f6d 01bb',
+    '05 03 00 04 20010db8000000000000000000000001 01bb',
+  ];
+  const words = ['\x05\x01\x00\x03', '\x04\x01', '\xff', '\x7f\x00\x00\x01'];
+  const conversation = fc.constantFrom(...requests).chain(one => nearly(hex(LOGIN + one), words));
+  holds(
+    fc.property(conversation, cuts, fc.boolean(), (bytes, cut, withoutPassword) => {
+      const whole = play([bytes], withoutPassword);
+      assert.equal(play(cut(bytes), withoutPassword), whole);
+      assert.equal(play(singleBytes(bytes), withoutPassword), whole);
+    }),
+    2000,
+  );
+});
+
+test("the client never throws, and comes to the same end however a hop's answer is cut", () => {
+  const answers = [
+    '05 02 01 00 05 00 00 01 7f000001 0050 6869',
+    '05 00 05 00 00 03 03 612e62 0050',
+    '05 02 01 00 05 05',
+  ];
+  const end = (chunks: Buffer[]) => {
+    const client = new Socks5Client({ host: 'a.example', port: 1 }, { username: 'u', secret: 's' });
+    const said: string[] = [];
+    for (const [at, chunk] of chunks.entries()) {
+      client.feed(chunk);
+      for (let step = client.next(); step.kind !== 'more'; step = client.next()) {
+        if (step.kind === 'send') {
+          said.push(step.bytes.toString('hex'));
+          continue;
+        }
+        if (step.kind === 'failed') return [...said, step.cause, step.reply];
+        return [...said, Buffer.concat([step.surplus, ...chunks.slice(at + 1)]).toString('hex')];
+      }
+    }
+    return said;
+  };
+  const answer = fc.constantFrom(...answers).chain(one => nearly(hex(one)));
+  holds(
+    fc.property(answer, cuts, (bytes, cut) => {
+      const whole = end([bytes]);
+      assert.equal(end(cut(bytes)), whole);
+      assert.equal(end(singleBytes(bytes)), whole);
+    }),
+    2000,
   );
 });
 

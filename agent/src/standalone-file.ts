@@ -2,6 +2,7 @@
  * The configuration file of an agent that serves alone, as zod schemas: what each field may hold, then what the
  * fields must be to each other. What is made of it is standalone-plan.ts; agent/README.md documents every field.
  */
+import { isIPv4, isIPv6 } from 'node:net';
 import {
   EndpointProtocol,
   MAX_CHAIN_HOPS,
@@ -20,6 +21,8 @@ const DnsServer = z
     /^(?:[0-9.]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?|[0-9A-Fa-f:.]+)$/,
     'must be ADDRESS or ADDRESS:PORT of a name server',
   );
+
+const Address6 = z.string().refine(text => isIPv6(text), 'must be an IPv6 address');
 
 /** The limits of shared/domain/flow-limits.ts, where a misspelt one must not go unnoticed. */
 const Limits = z
@@ -40,6 +43,8 @@ const EgressObject = z
   .strictObject(
     {
       address: Address.optional(),
+      /** Flows of both families then leave this way. */
+      address6: Address6.optional(),
       interface: z.string().min(1).max(15).optional(),
       dnsServers: z.array(DnsServer).max(8).optional(),
       /** Of all that leaves this way, whoever uses it. */
@@ -50,6 +55,10 @@ const EgressObject = z
   .refine(egress => egress.address === undefined || egress.interface === undefined, {
     path: ['interface'],
     error: 'cannot stand beside "address": leave one of them out',
+  })
+  .refine(egress => egress.address6 === undefined || isIPv4(egress.address ?? ''), {
+    path: ['address6'],
+    error: 'stands beside an IPv4 "address"; a way out of IPv6 alone has it as its "address"',
   })
   .refine(
     egress =>
@@ -150,7 +159,8 @@ export const StandaloneFile = Fields.superRefine((file, context) => {
 
 /** The way out as a text: listeners with the same one share a slot, and its limits. */
 export function egressKey({ limits: _shared, ...way }: EgressConfig): string {
-  return JSON.stringify([way.address ?? null, way.interface ?? null, way.dnsServers ?? []]);
+  const { address = null, address6 = null, dnsServers = [] } = way;
+  return JSON.stringify([address, address6, way.interface ?? null, dnsServers]);
 }
 
 /** Names that are taken, ports that are taken, names that lead nowhere. */

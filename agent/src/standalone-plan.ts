@@ -3,6 +3,7 @@
  * number as long as the process lives, so that flows are not taken for another's when the file is read again.
  */
 import { createHash } from 'node:crypto';
+import { isIPv6, SocketAddress } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { CodedError } from '@mastline/shared/base/coded-error';
 import type { Credential, Endpoint } from '@mastline/shared/domain/endpoint';
@@ -25,6 +26,7 @@ export function planOf(config: StandaloneConfig, numbers: SlotNumbers = new Map(
     egresses.set(slot, {
       slot,
       sourceAddress: sourceAddressOf(egress),
+      ...(egress.address6 === undefined ? {} : { sourceAddress6: ownAddress(egress.address6) }),
       dnsServers: egress.dnsServers ?? [],
       ready: true,
       imei: null,
@@ -80,7 +82,13 @@ function sourceAddressOf(egress: EgressConfig): string | null {
     });
   }
   if (address === undefined) return null;
-  const own = Object.values(interfaces).some(list => list?.some(one => one.address === address));
+  return ownAddress(address);
+}
+
+function ownAddress(text: string): string {
+  // One spelling, the system's.
+  const address = isIPv6(text) ? new SocketAddress({ address: text, family: 'ipv6' }).address : text;
+  const own = Object.values(networkInterfaces()).some(list => list?.some(one => one.address === address));
   // All of 127.0.0.0/8 is local without being listed.
   if (own || address.startsWith('127.')) return address;
   throw new CodedError('standalone/no-address', `${address} is not an address of this machine`, {

@@ -58,10 +58,31 @@ test('each way out becomes one slot, and listeners share it', () => {
   assert.equal(plan.credentials[0]?.endpointIds, ['b']);
 });
 
+test('a way out may have an IPv6 address beside its IPv4 address', () => {
+  const two = { address: '127.1.0.1', address6: '0:0::1' };
+  const plan = planOf(
+    standalone({
+      listeners: [
+        { ...listener, egress: two },
+        { ...listener, name: 'b', port: 1081, egress: { address: '127.1.0.1' } },
+      ],
+      credentials: [credential],
+    }),
+  );
+  assert.equal(
+    plan.egresses.map(one => [one.slot, one.sourceAddress, one.sourceAddress6]),
+    [
+      [1, '127.1.0.1', '::1'],
+      [2, '127.1.0.1', undefined],
+    ],
+  );
+});
+
 test('an address or interface that the machine lacks is named', () => {
   const egress = (value: object) => () =>
     planOf(standalone({ listeners: [{ ...listener, egress: value }], credentials: [credential] }));
   assert.throws(egress({ address: '203.0.113.5' }), /203\.0\.113\.5/);
+  assert.throws(egress({ address: '127.0.0.1', address6: '2001:db8::5' }), /2001:db8::5/);
   assert.throws(egress({ interface: 'nope0' }), /nope0/);
 });
 
@@ -161,6 +182,12 @@ test('each field that cannot be served is named, with what would be right', () =
     [limits({ bandwidth: 5 }), /credentials\[0\]\.limits: .*"bandwidth"/],
     [first({ egress: { limits: { expires: 1 } } }), /listeners\[0\]\.egress\.limits: .*"expires"/],
     [first({ egress: { address: '127.0.0.1', interface: 'lo' } }), /egress\.interface: cannot stand beside/],
+    [first({ egress: { address: '127.0.0.1', address6: '127.0.0.1' } }), /egress\.address6: must be an IPv6/],
+    [first({ egress: { address6: '::1' } }), /egress\.address6: stands beside an IPv4 "address"/],
+    [
+      first({ egress: { address: '::1', address6: '::1' } }),
+      /egress\.address6: stands beside an IPv4 "address"/,
+    ],
     [first({ egress: { dnsServers: ['9.9.9.9'] } }), /egress\.dnsServers: needs "address" or "interface"/],
     [
       {

@@ -11,14 +11,13 @@ import { dialChain } from './chain';
 import { firstSession } from './detection';
 import { type Dial, dial } from './dialer';
 import { Flow } from './flow';
-import { judge, judgeAddress } from './gate';
+import { judge, judgeAddress, type ProxyAsk } from './gate';
 import type { Lane } from './lane';
 import type { Lease } from './limiter';
 import { ticksOf } from './limits';
 import { Lingering } from './lingering';
 import type { Guest } from './login';
 import { Outlet, type Way } from './outlet';
-import type { Policy } from './policy';
 import { SealedOutlet, type Sealing } from './sealed-outlet';
 import { secured } from './secure-wire';
 import type { Session } from './session';
@@ -199,10 +198,8 @@ export class Connection {
       return { ok: false, reason: 'draining' };
     }
     const port = hops[0]?.port ?? target.port;
-    const again = judge(ask, lane.policy);
-    const refused = again.admit
-      ? this.#judgedAnew(options.policy, outcome.address, port, slot)
-      : again.reason;
+    const refused =
+      lane.policy === options.policy ? null : this.#judgeAnew(ask, { address: outcome.address, port, slot });
     if (refused) {
       outcome.socket.destroy();
       lease.release();
@@ -228,9 +225,11 @@ export class Connection {
   }
 
   /** What was dialled by another policy than the present one is judged by this, too. */
-  #judgedAnew(dialledBy: Policy, address: string, port: number, slot: number): RefusalReason | null {
+  #judgeAnew(ask: ProxyAsk, reached: { address: string; port: number; slot: number }): RefusalReason | null {
     const { policy } = this.lane;
-    if (policy === dialledBy) return null;
+    const verdict = judge(ask, policy);
+    if (!verdict.admit) return verdict.reason;
+    const { address, port, slot } = reached;
     return judgeAddress(address, port, { policy, egress: policy.egresses.get(slot) ?? null });
   }
 

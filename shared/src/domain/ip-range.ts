@@ -38,11 +38,26 @@ function unwrap(address: string): ipaddr.IPv4 | ipaddr.IPv6 {
 const LOCAL_USE = ipaddr.IPv6.parseCIDR(NAT64_LOCAL_USE);
 const isNat64LocalUse = (address: ipaddr.IPv6) => address.match(LOCAL_USE);
 
+/** The address that was read last: it is judged several times on its way, and reading it is what costs. */
+let last: { address: string; read: ReadAddress | null } = { address: '', read: null };
+
 /** Null when it is no address; one with a zone (`fe80::1%eth0`) is never public. */
 export function readAddress(address: string): ReadAddress | null {
-  if (!ipaddr.isValid(address)) return null;
-  const parsed = unwrap(address);
-  return { bytes: parsed.toByteArray(), isPublic: !address.includes('%') && isPublic(parsed) };
+  if (last.address === address) return last.read;
+  const parsed = dotted(address) ?? (ipaddr.isValid(address) ? unwrap(address) : null);
+  const read = parsed && {
+    bytes: parsed.toByteArray(),
+    isPublic: !address.includes('%') && isPublic(parsed),
+  };
+  last = { address, read };
+  return read;
+}
+
+/** The usual spelling of IPv4, which most targets have; the others take longer to read. */
+function dotted(address: string): ipaddr.IPv4 | null {
+  const match = /^(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})$/.exec(address);
+  const bytes = match?.slice(1).map(Number);
+  return bytes?.every(byte => byte <= 255) ? new ipaddr.IPv4(bytes) : null;
 }
 
 function isPublic(parsed: ipaddr.IPv4 | ipaddr.IPv6): boolean {

@@ -3,6 +3,7 @@ import dgram from 'node:dgram';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { type AddressInfo, createServer, type Server } from 'node:net';
+import type { Limits } from '@mastline/agent/data-plane/limits';
 import type { Egress, ServicePlan } from '@mastline/agent/ports';
 import { parseSocks5Datagram, socks5Datagram } from '@mastline/shared/protocols/socks5-udp';
 import * as assert from 'uvu/assert';
@@ -22,7 +23,7 @@ const [NOT_ALLOWED, NETWORK_UNREACHABLE, HOST_UNREACHABLE, REFUSED, TIMED_OUT] =
 
 async function serve(
   script: (asked: Asked) => Reply | Promise<Reply>,
-  options: { egress?: Partial<Egress>; plan?: Partial<ServicePlan> } = {},
+  options: { egress?: Partial<Egress>; plan?: Partial<ServicePlan>; limits?: Partial<Limits> } = {},
 ) {
   const clock = fakeClock();
   const names = await startNames(script);
@@ -35,7 +36,8 @@ async function serve(
     guarded: [],
     ...options.egress,
   };
-  const rig = await startRig({ clock, plan: { egresses: [egress], ...options.plan } });
+  const { limits = {}, plan } = options;
+  const rig = await startRig({ clock, limits, plan: { egresses: [egress], ...plan } });
   return {
     clock,
     names,
@@ -156,6 +158,16 @@ test('name servers that say nothing: a time-out', async () => {
   await eventually(() => at.names.count('silent.test') === 1);
   for (const ms of [1_000, 2_000, 2_000, 3_000]) await at.clock.advance(ms);
   assert.is((await asked).reply, TIMED_OUT);
+  await at.close();
+});
+
+test("the dial deadline ends the question, and the time-out is the name servers'", async () => {
+  const at = await serve(() => null, { limits: { dialMs: 2_000 } });
+  const client = await tcp(at.rig.port);
+  client.end(`CONNECT n.test:80 HTTP/1.1\r\nHost: n.test\r\nProxy-Authorization: ${basic()}\r\n\r\n`);
+  await eventually(() => at.names.count('n.test') === 1);
+  await at.clock.advance(3_000);
+  assert.match((await readAll(client)).toString(), 'code=resolver-timeout\r\n');
   await at.close();
 });
 

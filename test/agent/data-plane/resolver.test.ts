@@ -351,6 +351,24 @@ test('localhost, .invalid and .onion are asked of nobody', async () => {
   await at.close();
 });
 
+test("without servers the system's resolver is asked, once for both families", async () => {
+  const resolver = new Resolver(fakeClock());
+  const ask = (name: string) =>
+    new Promise<Record<Family, NameAnswer>>(resolve => {
+      const answers: Partial<Record<Family, NameAnswer>> = {};
+      const egress = { slot: 1, sourceAddress: null, dnsServers: [], imei: null };
+      resolver.lookup(name, { egress, families: [6, 4] }, (family, answer) => {
+        answers[family] = answer;
+        if (answers[4] && answers[6]) resolve({ 4: answers[4], 6: answers[6] });
+      });
+    });
+  // The system knows this one without asking anybody: an address as inet_aton(3) reads it.
+  assert.equal(await ask('0x7f.3'), { 4: found('127.0.0.3'), 6: NO_ADDRESS });
+  // A label of 64 bytes is in no DNS.
+  assert.equal(await ask(`${'x'.repeat(64)}.example`), { 4: NO_NAME, 6: NO_NAME });
+  resolver.close();
+});
+
 test('questions under way are bounded', async () => {
   const at = await bench(() => null);
   const answers = Array.from({ length: 400 }, (_, nth) => at.ask(`n${nth}.example`));

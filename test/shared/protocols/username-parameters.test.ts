@@ -1,5 +1,7 @@
 /** The grammar of parameters in user names. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import {
   formatUsername,
   MAX_TTL_MS,
@@ -169,6 +171,21 @@ test('no text throws, and what is taken is written the same way again', () => {
     ),
     3000,
   );
+});
+
+test('the examples of agent/README.md are what they say', () => {
+  const text = readFileSync(join(import.meta.dirname, '../../../agent/README.md'), 'utf8');
+  const section = /\n## User names\n([\s\S]*?)\n## /.exec(text)?.[1] ?? '';
+  const [good = '', bad = ''] = section.split('| user name | answer |');
+  const rows = (part: string) => [...part.matchAll(/^\| `([^`]+)` \| (.*) \|$/gm)];
+  assert.ok(rows(good).length >= 6 && rows(bad).length >= 6, 'the tables are there');
+  for (const [, username = ''] of rows(good)) parsed(username);
+  assert.equal(parsed('big--client-modem-3').name, 'big-client');
+  for (const [, username = '', answer] of rows(bad)) {
+    const result = parseUsername(username);
+    assert.ok(result.kind === 'invalid', username);
+    assert.equal(`"${result.parameter}": ${result.problem}`, answer, username);
+  }
 });
 
 test.run();

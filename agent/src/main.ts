@@ -88,6 +88,31 @@ const commands: Command[] = [
       await runVirtualCommand(args);
     },
   },
+  {
+    name: 'rotate',
+    usage: 'rotate SLOT --data-dir DIR [--json]',
+    summary:
+      'give the modem in a slot another address now, and say what came of it; ends with 0 only when the address that the outside sees has changed',
+    async run(args) {
+      const { values, positionals } = parseArgs({
+        args,
+        allowPositionals: true,
+        options: { 'data-dir': { type: 'string' }, json: { type: 'boolean', default: false } },
+      });
+      const [slot, ...more] = positionals;
+      if (
+        values['data-dir'] === undefined ||
+        slot === undefined ||
+        !/^\d{1,5}$/.test(slot) ||
+        more.length > 0
+      )
+        throw usage('rotate needs the number of one slot and --data-dir DIR');
+      const { askRotation, inWords } = await import('./rotate-command');
+      const record = await askRotation(values['data-dir'], Number(slot));
+      console.log(values.json ? JSON.stringify(record) : inWords(record));
+      if (record.outcome !== 'rotated') process.exitCode = 1;
+    },
+  },
 ];
 
 const HELP = `Mastline agent ${AGENT_VERSION}

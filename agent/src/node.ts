@@ -35,6 +35,7 @@ import { openMetricsServer } from './observe/metrics-server';
 import { openStatusPage } from './observe/status-page';
 import { usageTally } from './observe/usage-tally';
 import type { DataPlane, LaneFigures, ListenerOutcome, ServicePlan, SlotTraffic } from './ports';
+import { rotateAction } from './rotate-command';
 import { lockDataDir } from './spool/data-dir-lock';
 import { type StateStore, stateStore } from './spool/state-store';
 import { openUsageSpool } from './spool/usage-spool';
@@ -211,11 +212,17 @@ async function open(
         clockOffsetMs: clockOffsetMs ?? null,
         slots: modems.slots(),
         health: modems.health(),
+        rotations: modems.slots().map(({ slot }) => ({
+          slot,
+          last: modems.rotations.history(slot).at(-1) ?? null,
+          nextAt: modems.rotations.due(slot),
+        })),
+        rotationMethods: modems.rotations.figures(),
         listeners,
         usage: tally.totals(),
       };
     },
-    () => dataPlane.metrics(),
+    { metrics: () => dataPlane.metrics(), actions: { rotate: rotateAction(modems.rotations) } },
   );
   closeWith(() => page.close());
   if (config.metrics) {

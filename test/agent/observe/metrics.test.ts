@@ -145,11 +145,7 @@ test('a port that is taken is a sentence with the remedy', async () => {
 test('the status socket has them too', async () => {
   const dir = await tempDir('metrics');
   const rig = await startRig();
-  const page = await openStatusPage(
-    dir.path,
-    () => ({ fine: true }),
-    () => rig.plane.metrics(),
-  );
+  const page = await openStatusPage(dir.path, () => ({ fine: true }), { metrics: () => rig.plane.metrics() });
   assert.equal(await askStatus(dir.path), { fine: true });
   const metrics = await get({ socketPath: page.socketPath });
   assert.is(metrics.status, 200);

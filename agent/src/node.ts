@@ -185,6 +185,7 @@ async function open(
       return applyPlan();
     },
     modems,
+    rotations: modems.rotations,
     figures: () => dataPlane.figures(),
     time,
     route,

@@ -8,6 +8,7 @@ import type { Config } from './config';
 import { type Database, openDatabase } from './db/database';
 import { migrate } from './db/migrate';
 import { Presence } from './fleet/presence';
+import { RotationOrders } from './fleet/rotation-orders';
 import { countRecentNodes, SeenNotes } from './fleet/seen-notes';
 import { dispatch } from './gateway/dispatch';
 import { Gateway } from './gateway/gateway';
@@ -65,6 +66,13 @@ async function startOn(
   const usage = new BatchWriter({ db, clock, log });
   presence.expect(await countRecentNodes(db));
   const seen = new SeenNotes({ db, clock, log });
+  const rotations = new RotationOrders(clock, (nodeId, order) => {
+    const session = gateway.session(nodeId);
+    if (!session) return 'offline';
+    if (!session.takes('rotate')) return 'unsupported';
+    session.send('rotate', order);
+    return 'sent';
+  });
   const signer = await loadSigner(db, secrets, clock.now());
   /** Compiles anew what the node should be, and sends it when it is connected. */
   const push = async (nodeId: string) => {
@@ -77,6 +85,7 @@ async function startOn(
     presence,
     usage,
     seen,
+    rotations,
     clock,
     log,
     async settingsChanged(nodeIds) {
@@ -110,6 +119,7 @@ async function startOn(
   });
   const stopParts = async () => {
     feed.close();
+    rotations.close();
     const jobsDone = jobs.close();
     await gateway.close(GATEWAY_STOP_MS);
     await seen.close();

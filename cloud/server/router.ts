@@ -1,5 +1,6 @@
 /** Joins every domain's api.ts; the only file that imports them. */
 import { credentialsRouter, endpointsRouter, nodesRouter } from './fleet/api';
+import { modemsRouter, rotationLinksRouter, rotationsRouter } from './fleet/rotation-api';
 import { viewerRouter } from './identity/api';
 import { overviewRouter } from './insight/api';
 import { usageRouter } from './ledger/api';
@@ -12,6 +13,9 @@ export const appRouter = router({
   credentials: credentialsRouter,
   usage: usageRouter,
   nodes: nodesRouter,
+  modems: modemsRouter,
+  rotations: rotationsRouter,
+  rotationLinks: rotationLinksRouter,
 });
 export type AppRouter = typeof appRouter;
 

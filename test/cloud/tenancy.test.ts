@@ -66,6 +66,7 @@ async function everything(viewer: Viewer): Promise<string> {
     await api.endpoints.list(),
     await api.credentials.list(),
     await api.nodes.list(),
+    ...(await Promise.all((await api.overview.get()).modems.map(({ slotId }) => api.modems.get({ slotId })))),
     await api.usage.query({ ...range, groupBy: 'hour' }),
     await api.usage.query({ ...range, groupBy: 'day' }),
     await api.usage.since({ from: T0 - 1000 }),
@@ -97,6 +98,13 @@ test('every procedure is covered by this test', () => {
     'usage.query',
     'usage.since',
     'nodes.list',
+    'modems.get',
+    'rotations.start',
+    'rotations.get',
+    'rotations.setSchedule',
+    'rotationLinks.list',
+    'rotationLinks.create',
+    'rotationLinks.revoke',
   ];
   assert.deepEqual(Object.keys(appRouter._def.procedures).sort(), known.sort());
 });
@@ -157,6 +165,30 @@ test('filters by another organization’s credential or slot give nothing', asyn
   assert.equal((await api.usage.query({ ...range, slotId: rivalSlot })).total.upBytes, 0);
 });
 
+test('another organization’s modem is neither shown, rotated, scheduled nor linked', async () => {
+  const [foreign] = (await callerOf(world.rival.customer).overview.get()).modems;
+  const slotId = foreign?.slotId ?? '';
+  const link = await callerOf(world.rival.customer).rotationLinks.create({ slotId, name: 'own' });
+  const rotation = await callerOf(world.rival.customer).rotations.start({ slotId, waitMs: 0 });
+  assert.equal(rotation.reason, 'the node is not connected to the cloud');
+  for (const who of [world.acme.customer, world.acme.host]) {
+    const api = callerOf(who);
+    const none = { code: 'NOT_FOUND' };
+    await assert.rejects(api.modems.get({ slotId }), none);
+    await assert.rejects(api.rotations.start({ slotId, waitMs: 0 }), none);
+    await assert.rejects(api.rotations.get({ slotId, id: rotation.id, waitMs: 0 }), none);
+    await assert.rejects(api.rotations.setSchedule({ slotId, schedule: { everyMinutes: 5 } }), none);
+    await assert.rejects(api.rotationLinks.list({ slotId }), none);
+    await assert.rejects(api.rotationLinks.create({ slotId, name: 'x' }), none);
+    await assert.rejects(api.rotationLinks.revoke({ id: link.id }), none);
+    // Nor by naming one's own modem beside it.
+    const [own] = (await api.overview.get()).modems;
+    await assert.rejects(api.rotations.get({ slotId: own?.slotId ?? '', id: rotation.id, waitMs: 0 }), none);
+  }
+  // Its host may rotate the same modem, but does not see the customer’s links.
+  assert.deepEqual(await callerOf(world.rival.host).rotationLinks.list({ slotId }), []);
+});
+
 test('revealing another organization’s credential says there is none; one’s own is written into the audit log', async () => {
   const api = callerOf(world.acme.customer);
   await assert.rejects(api.credentials.reveal({ id: world.rival.credentialId }), { code: 'NOT_FOUND' });
@@ -196,6 +228,13 @@ test('nobody without a log-in gets past any procedure', async () => {
       api.endpoints.shadowsocksAccess({ id: world.acme.endpointId, credentialId: world.acme.credentialId }),
     () => api.nodes.setSlotLimits({ slotId: world.acme.endpointId, limits: {} }),
     () => api.nodes.setCertificate({ nodeId: world.acme.node.id, certificate: null }),
+    () => api.modems.get({ slotId: uuidv7() }),
+    () => api.rotations.start({ slotId: uuidv7(), waitMs: 0 }),
+    () => api.rotations.get({ slotId: uuidv7(), id: uuidv7(), waitMs: 0 }),
+    () => api.rotations.setSchedule({ slotId: uuidv7(), schedule: null }),
+    () => api.rotationLinks.list({ slotId: uuidv7() }),
+    () => api.rotationLinks.create({ slotId: uuidv7(), name: 'x' }),
+    () => api.rotationLinks.revoke({ id: uuidv7() }),
   ];
   assert.equal(calls.length, Object.keys(appRouter._def.procedures).length);
   for (const call of calls) await assert.rejects(call(), { code: 'UNAUTHORIZED' });

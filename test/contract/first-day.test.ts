@@ -5,7 +5,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
-import { type AgentRig, withAgent } from '../agent/control-plane/rig';
+import { type AgentRig, rotationRecord, withAgent } from '../agent/control-plane/rig';
 import { delta, totals } from '../agent/spool/open-spool';
 import { suite } from '../support/suite';
 
@@ -61,6 +61,8 @@ async function live(rig: AgentRig): Promise<void> {
   rig.changed();
   rig.outcomes = [{ endpointId: 'e1', listening: false, problem: { code: 'x', message: 'y' } }];
   rig.cloud.push(rig.cloud.sign(rig.state(1)));
+  // Nobody there would understand what came of it.
+  rig.rotations.end(rotationRecord());
   await rig.spool.commit([delta({ imei: '860000000000001' })]);
 }
 

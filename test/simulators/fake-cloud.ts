@@ -295,8 +295,10 @@ export class FakeCloud {
         mark: this.ledger.mark(session.nodeId, message.body.epoch),
         liveReportMs: this.misbehave.liveReportMs,
       };
-      if (!this.misbehave.firstDay)
+      if (!this.misbehave.firstDay) {
         welcome.silenceLimitMs = silenceLimitOf(message.body.pingIntervalMs ?? PING_INTERVAL_MS);
+        welcome.takes = ['rotation-report'];
+      }
       session.sendRaw(JSON.stringify({ v: this.misbehave.version, kind: 'welcome', body: welcome }));
     }
     if (message.kind === 'ping' && !this.misbehave.ignorePings)

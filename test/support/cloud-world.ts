@@ -5,6 +5,7 @@
 import { createHash, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import type { Database } from '@mastline/cloud/server/db/database';
 import { Presence } from '@mastline/cloud/server/fleet/presence';
+import { RotationOrders } from '@mastline/cloud/server/fleet/rotation-orders';
 import { SeenNotes } from '@mastline/cloud/server/fleet/seen-notes';
 import type { OrganizationKind, Viewer } from '@mastline/cloud/server/identity/viewer';
 import { BatchWriter } from '@mastline/cloud/server/ledger/batch-writer';
@@ -45,6 +46,8 @@ export async function cloudWorld(db: Database, startMs = Date.UTC(2026, 10, 23, 
     presence: new Presence(clock),
     usage: new BatchWriter({ db, clock, log }),
     seen: new SeenNotes({ db, clock, log }),
+    // Nobody is connected to a world without a gateway.
+    rotations: new RotationOrders(clock, () => 'offline'),
     log,
     async settingsChanged(nodeIds: readonly string[]) {
       changedNodes.push(...nodeIds);

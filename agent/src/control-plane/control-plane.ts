@@ -10,7 +10,7 @@ import type { SlotFigures } from '@mastline/shared/domain/modem';
 import type { Downlink } from '@mastline/shared/wire/downlink';
 import { METERED_PING_INTERVAL_MS, PING_INTERVAL_MS } from '@mastline/shared/wire/limits';
 import type { Log } from '../observe/log';
-import type { ModemPlane } from '../ports';
+import type { ModemPlane, Rotations } from '../ports';
 import type { DeviceKey, Identity, StateStore } from '../spool/state-store';
 import type { NodeSpool } from '../spool/usage-spool';
 import type { SpoolPosition } from '../spool/usage-table';
@@ -21,6 +21,7 @@ import { type ApplyState, DesiredStateKeeper } from './desired-state';
 import { Link, type LinkStatus } from './link';
 import type { LinkSession } from './link-session';
 import { Reports } from './reports';
+import { RotationLink, TAKEN } from './rotation-link';
 import { UplinkSync } from './uplink-sync';
 
 export interface ControlPlaneOptions {
@@ -32,6 +33,7 @@ export interface ControlPlaneOptions {
   /** Makes the data plane serve a state; null for nothing at all. */
   apply: ApplyState;
   modems: Pick<ModemPlane, 'slots' | 'onChange'>;
+  rotations: Rotations;
   figures(): Promise<SlotFigures[]>;
   /** The clock that the spool uses too (`cloudTime(clock)`); corrected here. */
   time: CloudTime;
@@ -96,6 +98,13 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
     log: log.child('reports'),
   });
 
+  const rotations = new RotationLink({
+    rotations: options.rotations,
+    metered,
+    clock,
+    log: log.child('rotations'),
+  });
+
   const link = new Link({
     cloudUrl: identity.cloudUrl,
     route: options.route ?? STRAIGHT,
@@ -114,6 +123,7 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
         running,
         metered,
         pingIntervalMs,
+        takes: TAKEN,
       };
     },
     onUp: (up, welcome, roundTripMs) => {
@@ -123,6 +133,7 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
       if (isFirstTime) stamp(time.offsetMs() ?? 0);
       if (announced) uplink.begin(up, announced, welcome.mark);
       reports.begin(up, welcome.liveReportMs);
+      rotations.begin(up, welcome.takes ?? []);
       const missed = states.lastReport();
       if (missed) up.send('state-report', missed);
     },
@@ -132,6 +143,7 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
       session = undefined;
       uplink.end();
       reports.end();
+      rotations.end();
     },
     clock,
     random,
@@ -158,6 +170,12 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
         break;
       case 'desired-state':
         void states.receive(message.body);
+        break;
+      case 'rotate':
+        rotations.asked(message.body);
+        break;
+      case 'rotations-noted':
+        rotations.noted(message.body);
         break;
       case 'pong':
         time.correct(message.body.now, Math.max(0, clock.monotonicMs() - message.body.at));
@@ -197,6 +215,7 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
       await link.close();
       uplink.end();
       reports.end();
+      rotations.end();
       await states.close();
       return { flushed };
     },

@@ -19,6 +19,9 @@ type TenantModel =
   | 'endpoint'
   | 'credential'
   | 'desiredState'
+  | 'rotation'
+  | 'rotationLink'
+  | 'rotationSchedule'
   | 'membership';
 
 /** Prisma, for the rows of one organization. Relations cannot be included: they would leave the tenant. */
@@ -34,6 +37,9 @@ const TENANT_MODELS: ReadonlySet<string> = new Set<string>([
   'Endpoint',
   'Credential',
   'DesiredState',
+  'Rotation',
+  'RotationLink',
+  'RotationSchedule',
   'Membership',
 ]);
 

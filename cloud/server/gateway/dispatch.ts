@@ -2,6 +2,7 @@
 import type { Uplink } from '@mastline/shared/wire/uplink';
 import { greet } from '../ingest/greeting';
 import { ingestModemReport } from '../ingest/reports';
+import { ingestRotations } from '../ingest/rotations';
 import { ingestUsage } from '../ingest/usage';
 import { noteStateReport } from '../rollout/publish';
 import type { StateSigner } from '../rollout/signing';
@@ -20,6 +21,8 @@ export async function dispatch(
       return ingestUsage(services, session, message.body);
     case 'modem-report':
       return ingestModemReport(services, session, message.body);
+    case 'rotation-report':
+      return ingestRotations(services, session, message.body);
     case 'state-report':
       await noteStateReport(services.db, session.node, message.body, services.clock.now());
       services.presence.changed();

@@ -8,7 +8,7 @@ import type { Clock } from '@mastline/shared/base/clock';
 import { messageOf } from '@mastline/shared/base/coded-error';
 import { CLOSE } from '@mastline/shared/wire/close-codes';
 import { decodeUplink, encodeDownlink } from '@mastline/shared/wire/codec';
-import type { DownlinkBody, DownlinkKind } from '@mastline/shared/wire/downlink';
+import { type DownlinkBody, type DownlinkKind, downlink } from '@mastline/shared/wire/downlink';
 import { MAX_BATCHES_IN_FLIGHT, MAX_QUEUED_BYTES, SILENCE_LIMIT_MS } from '@mastline/shared/wire/limits';
 import type { Uplink } from '@mastline/shared/wire/uplink';
 import { isServedVersion, PROTOCOL_VERSION } from '@mastline/shared/wire/version';
@@ -28,6 +28,7 @@ const CLOSE_DEADLINE_MS = 1_000;
 /** WebSocket close code for a fault of ours (RFC 6455 section 7.4.1). */
 const INTERNAL_ERROR = 1011;
 
+const TAKES_NOTHING: readonly DownlinkKind[] = [];
 const NUL_ESCAPE = '\\u0000';
 
 /** What all sessions of a gateway share. */
@@ -52,6 +53,7 @@ export class AgentSession implements AgentLink {
   #closing = false;
   #heldByGate = false;
   #silenceLimitMs = SILENCE_LIMIT_MS;
+  #takes: readonly DownlinkKind[] = TAKES_NOTHING;
   #lastHeardMs: number;
   /** When the closing handshake began. */
   #closingMs = 0;
@@ -73,6 +75,15 @@ export class AgentSession implements AgentLink {
   /** True from the agent's hello until the socket closes. */
   get greeted(): boolean {
     return this.#greeted && !this.#closing;
+  }
+
+  noteTaken(kinds: readonly string[]): void {
+    // Only what there is: a hello may name what it likes.
+    this.#takes = kinds.filter((kind): kind is DownlinkKind => Object.hasOwn(downlink, kind));
+  }
+
+  takes(kind: DownlinkKind): boolean {
+    return this.#takes.includes(kind);
   }
 
   bearSilence(ms: number): void {

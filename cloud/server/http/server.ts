@@ -21,8 +21,10 @@ import type { LiveFeed } from '../insight/live-feed';
 import { appRouter } from '../router';
 import type { RpcContext, Services } from '../rpc/context';
 import { agentRoutes } from './agent-routes';
+import { echoRoute } from './echo';
 import { liveRoute } from './live';
 import { portalRoutes } from './portal';
+import { rotationRoute } from './rotation-route';
 import { sameOriginOnly } from './same-origin';
 import { securityHeaders } from './security-headers';
 
@@ -70,6 +72,9 @@ export async function createHttpServer(options: HttpOptions): Promise<Server> {
       response.status(503).type('text/plain').send('the database does not answer\n');
     }
   });
+  app.get('/echo', echoRoute(options.trustedProxies));
+  // Before the check of the origin: whoever has the token may call from anywhere.
+  app.use('/rotate', rotationRoute(services));
   app.use(
     '/agent',
     agentRoutes({ services, db, nonces: options.nonces, log, onEnrolled: options.onEnrolled }),

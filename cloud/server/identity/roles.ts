@@ -9,7 +9,11 @@ export type Permission =
   | 'credential:write'
   | 'endpoint:write'
   | 'node:read'
-  | 'node:write';
+  | 'node:write'
+  /** Give a modem another address now. */
+  | 'modem:rotate'
+  /** Links and schedules that do. */
+  | 'modem:manage';
 
 const EVERYTHING: readonly Permission[] = [
   'usage:read',
@@ -20,16 +24,18 @@ const EVERYTHING: readonly Permission[] = [
   'endpoint:write',
   'node:read',
   'node:write',
+  'modem:rotate',
+  'modem:manage',
 ];
 const READING: readonly Permission[] = ['usage:read', 'endpoint:read', 'credential:read', 'node:read'];
 
 const GRANTS: Record<Role, readonly Permission[]> = {
   owner: EVERYTHING,
   admin: EVERYTHING,
-  member: READING,
+  member: [...READING, 'modem:rotate'],
   viewer: READING,
   billing: ['usage:read'],
-  fleet: [...READING, 'node:write'],
+  fleet: [...READING, 'node:write', 'modem:rotate', 'modem:manage'],
   support: READING,
 };
 

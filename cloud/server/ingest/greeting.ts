@@ -4,7 +4,7 @@
  * has changed meanwhile.
  */
 import { PING_INTERVAL_MS, SILENCE_LIMIT_MS, silenceLimitOf } from '@mastline/shared/wire/limits';
-import type { UplinkBody } from '@mastline/shared/wire/uplink';
+import type { UplinkBody, UplinkKind } from '@mastline/shared/wire/uplink';
 import { greetingFacts } from '../rollout/greeting-facts';
 import { bringUpToDate } from '../rollout/publish';
 import type { StateSigner } from '../rollout/signing';
@@ -16,6 +16,9 @@ const MIN_LIVE_REPORT_MS = 1_000;
 const MAX_LIVE_REPORT_MS = 30_000;
 /** Live reports that one process takes in a second. */
 const LIVE_REPORTS_PER_SECOND = 1_000;
+
+/** Kinds beyond those of the protocol's first day that this cloud takes. */
+const TAKEN: UplinkKind[] = ['rotation-report'];
 
 /** Time between live reports of one node when there are `nodes` of them. Pure. */
 export function liveReportMs(nodes: number): number {
@@ -38,13 +41,14 @@ export async function greet(
   const silenceLimitMs = silenceLimitOf(hello.pingIntervalMs ?? PING_INTERVAL_MS);
   session.bearSilence(Math.max(silenceLimitMs, SILENCE_LIMIT_MS));
   const liveMs = hello.metered === true ? 0 : liveReportMs(services.presence.expected);
+  session.noteTaken(hello.takes ?? []);
   services.presence.reportsEvery(node.nodeId, liveMs);
   session.send('welcome', {
     now: services.clock.now(),
     mark: facts.mark,
     liveReportMs: liveMs,
     silenceLimitMs: Math.max(silenceLimitMs, SILENCE_LIMIT_MS),
-    takes: [],
+    takes: TAKEN,
   });
   if (facts.current !== undefined && facts.current.hash === hello.running.hash) return;
   const state = await bringUpToDate(services, { nodeId: node.nodeId, now: services.clock.now() });

@@ -5,6 +5,9 @@ import type { NodeIdentity } from '../fleet/node-reports';
 export interface AgentLink {
   readonly node: NodeIdentity;
   send<K extends DownlinkKind>(kind: K, body: DownlinkBody<K>): void;
+  /** What its hello said that it takes. */
+  noteTaken(kinds: readonly string[]): void;
+  takes(kind: DownlinkKind): boolean;
   /** How long this agent may say nothing before its session is closed. */
   bearSilence(ms: number): void;
   close(code: number, reason: string): void;

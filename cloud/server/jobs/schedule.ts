@@ -1,6 +1,7 @@
 /** What the cloud does by itself, how often, in dependency order. How a run is claimed is job-runner.ts. */
 import type { Clock } from '@mastline/shared/base/clock';
 import type { Database } from '../db/database';
+import { tidyRotations } from '../fleet/rotations';
 import type { Sessions } from '../identity/sessions';
 import { ensurePartitions, orderClosedWeeks } from '../ledger/partitions';
 import { applyRetention, type Retention } from '../ledger/retention';
@@ -42,6 +43,14 @@ export function schedule(options: {
       name: 'retention',
       everyMs: DAY_MS,
       run: async () => some(await applyRetention(db, retention, clock.now())),
+    },
+    {
+      name: 'rotations',
+      everyMs: HOUR_MS,
+      run: async () => {
+        const { forgotten, unanswered } = await tidyRotations(db, clock.now());
+        return `${forgotten} rotations forgotten, ${unanswered} never answered`;
+      },
     },
     {
       name: 'forget-runs',

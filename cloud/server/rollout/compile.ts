@@ -10,6 +10,7 @@ import {
 } from '@mastline/shared/domain/desired-state';
 import type { ChainHop, Credential, Endpoint, OpenTo } from '@mastline/shared/domain/endpoint';
 import type { FlowLimits } from '@mastline/shared/domain/flow-limits';
+import type { SlotSchedule } from '@mastline/shared/domain/rotation';
 import type { ShadowsocksMethodName } from '@mastline/shared/protocols/shadowsocks/methods';
 import { shadowsocksKey } from '../fleet/shadowsocks-keys';
 
@@ -37,6 +38,8 @@ export interface NodeSettings {
   credentials: CredentialSettings[];
   /** Of the slots that have any. */
   slotLimits?: { slot: number; limits: FlowLimits }[];
+  /** Slots that get another address by themselves. */
+  rotations?: SlotSchedule[];
   /** Paths on the node. */
   certificate?: { certFile: string; keyFile: string } | null;
 }
@@ -44,7 +47,7 @@ export interface NodeSettings {
 /** A desired state without its revision and time. What nobody has set is left out, so that hashes stay as they were. */
 export type Content = Pick<
   DesiredState,
-  'format' | 'nodeId' | 'leaseSeconds' | 'endpoints' | 'credentials'
+  'format' | 'nodeId' | 'leaseSeconds' | 'endpoints' | 'credentials' | 'rotations'
 > & { slotLimits?: SlotLimits[] };
 
 /** Each credential is bound to the endpoints of its own organization: a node serves many. */
@@ -64,6 +67,7 @@ export function compileContent(settings: NodeSettings): Content {
     })
     .sort((a, b) => compare(a.id, b.id));
   const slotLimits = [...(settings.slotLimits ?? [])].sort((a, b) => a.slot - b.slot);
+  const rotations = [...(settings.rotations ?? [])].sort((a, b) => a.slot - b.slot);
   return {
     format: 1,
     nodeId: settings.nodeId,
@@ -71,6 +75,7 @@ export function compileContent(settings: NodeSettings): Content {
     endpoints,
     credentials,
     ...(slotLimits.length > 0 ? { slotLimits } : {}),
+    ...(rotations.length > 0 ? { rotations } : {}),
   };
 }
 

@@ -3,6 +3,7 @@
  * credentials on a node are its customers'. What is made of it is compile.ts and publish.ts.
  */
 import type { EndpointProtocol, Reach } from '@mastline/shared/domain/endpoint';
+import type { RotationSchedule } from '@mastline/shared/domain/rotation';
 import { purposeOf } from '../fleet/credentials';
 import {
   hopPurpose,
@@ -48,6 +49,7 @@ export interface SettingsRow {
   credentials: CredentialRow[] | null;
   slot_limits: { number: number; limits: unknown }[] | null;
   certificate: unknown;
+  rotations: { slot_number: number; schedule: RotationSchedule }[] | null;
 }
 
 /** Columns of one row for the node `$1`; credentials of every organization that has an endpoint here, no others. */
@@ -64,7 +66,8 @@ export const SETTINGS_COLUMNS = `
                              WHERE c.deleted_at IS NULL) c) AS credentials,
   (SELECT json_agg(s) FROM (SELECT number, limits FROM slots
                              WHERE node_id = $1 AND limits <> '{}'::jsonb) s) AS slot_limits,
-  (SELECT certificate FROM nodes WHERE id = $1) AS certificate`;
+  (SELECT certificate FROM nodes WHERE id = $1) AS certificate,
+  (SELECT json_agg(r) FROM (SELECT slot_number, schedule FROM rotation_schedules WHERE node_id = $1) r) AS rotations`;
 
 /** The row with its secrets opened. */
 export function settingsOf(nodeId: string, row: SettingsRow, secrets: SecretStore): NodeSettings {
@@ -85,6 +88,7 @@ export function settingsOf(nodeId: string, row: SettingsRow, secrets: SecretStor
       limits: readLimits(limits),
     })),
     certificate: readCertificate(row.certificate),
+    rotations: (row.rotations ?? []).map(each => ({ slot: each.slot_number, schedule: each.schedule })),
   };
 }
 

@@ -2,6 +2,7 @@
 import type { Clock } from '@mastline/shared/base/clock';
 import type { Database } from '../db/database';
 import type { Presence } from '../fleet/presence';
+import type { RotationOrders } from '../fleet/rotation-orders';
 import type { SeenNotes } from '../fleet/seen-notes';
 import type { Viewer } from '../identity/viewer';
 import type { BatchWriter } from '../ledger/batch-writer';
@@ -16,6 +17,8 @@ export interface Services {
   /** The way of usage into the ledger: groups the batches of all sessions. */
   usage: BatchWriter;
   seen: SeenNotes;
+  /** Rotations that nodes were asked for. */
+  rotations: RotationOrders;
   clock: Clock;
   log: Log;
   /** To be called after the commit of what people set: these nodes have become something else. Never rejects. */

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { SignedState } from '../domain/desired-state';
 import { Count } from '../domain/usage';
-import { MAX_KINDS } from './limits';
+import { MAX_KINDS, MAX_ROTATIONS } from './limits';
 
 export const downlink = {
   welcome: z.looseObject({
@@ -35,6 +35,22 @@ export const downlink = {
   'desired-state': SignedState,
 
   pong: z.looseObject({ at: z.int(), now: z.int() }),
+
+  /**
+   * Give the modem in a slot another address; a `rotation-report` with this id answers. The same id again is answered,
+   * not done again. To agents that take it.
+   */
+  rotate: z.looseObject({
+    id: z.uuid(),
+    slot: z.int().min(0).max(65_535),
+    /** For the node's history: `user`, `link`. */
+    askedFor: z.string().max(120),
+    /** To be over by then, but for the way back; counted from when it comes. */
+    deadlineMs: z.int().min(1_000).max(600_000),
+  }),
+
+  /** These rotations are written down: tell them no more. To agents that take it. */
+  'rotations-noted': z.looseObject({ ids: z.array(z.uuid()).max(MAX_ROTATIONS) }),
 
   /** The cloud will stop: come back after `afterMs` (spread by the cloud), to whichever process answers. */
   'move-away': z.looseObject({ afterMs: z.int().min(0).max(600_000) }),

@@ -24,6 +24,8 @@ export const METERED_PING_INTERVAL_MS = 180_000;
 export const MAX_PING_INTERVAL_MS = 600_000;
 /** A side that has heard nothing for so long gives the link up, milliseconds. */
 export const SILENCE_LIMIT_MS = 50_000;
+/** Most rotations in one report, and in one confirmation. */
+export const MAX_ROTATIONS = 100;
 /** Most names in a list of kinds that a side says it takes. */
 export const MAX_KINDS = 64;
 

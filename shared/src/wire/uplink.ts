@@ -1,8 +1,9 @@
 /** Every message an agent sends, as a schema. Order of a session: `hello` first, then anything. */
 import { z } from 'zod';
 import { SlotFigures, SlotReport } from '../domain/modem';
+import { RotationRecord } from '../domain/rotation';
 import { Count, UsageRecord } from '../domain/usage';
-import { MAX_BATCH_RECORDS, MAX_KINDS, MAX_PING_INTERVAL_MS, MAX_SLOTS } from './limits';
+import { MAX_BATCH_RECORDS, MAX_KINDS, MAX_PING_INTERVAL_MS, MAX_ROTATIONS, MAX_SLOTS } from './limits';
 
 /** What the agent runs: the revision and hash it applied last; zero and null before the first. */
 const Running = z.looseObject({
@@ -65,6 +66,12 @@ export const uplink = {
     at: z.int(),
     slots: z.array(SlotFigures).max(MAX_SLOTS),
   }),
+
+  /**
+   * What came of rotations, whoever asked; again until `rotations-noted`. One that was refused with `unavailable` is
+   * told once, and only when the cloud had asked. To clouds that take it.
+   */
+  'rotation-report': z.looseObject({ rotations: z.array(RotationRecord).min(1).max(MAX_ROTATIONS) }),
 
   ping: z.looseObject({ at: z.int() }),
 } as const;

@@ -6,12 +6,14 @@ import { type ControlPlane, controlPlane } from '@mastline/agent/control-plane/c
 import type { ApplyState } from '@mastline/agent/control-plane/desired-state';
 import { enrol } from '@mastline/agent/control-plane/enrolment';
 import { createLog, type Log, type LogFields } from '@mastline/agent/observe/log';
-import type { ListenerOutcome } from '@mastline/agent/ports';
+import type { ListenerOutcome, RotationRequest, Rotations } from '@mastline/agent/ports';
 import { type StateStore, stateStore } from '@mastline/agent/spool/state-store';
 import { type NodeSpool, openUsageSpool } from '@mastline/agent/spool/usage-spool';
 import { type Clock, systemClock } from '@mastline/shared/base/clock';
 import type { DesiredState } from '@mastline/shared/domain/desired-state';
+import { uuidv7 } from '@mastline/shared/domain/ids';
 import type { SlotFigures, SlotReport } from '@mastline/shared/domain/modem';
+import type { RotationRecord, SlotSchedule } from '@mastline/shared/domain/rotation';
 import { FakeCloud } from '../../simulators/fake-cloud';
 import { agentBuilt } from '../../support/build-agent';
 import { tempDir } from '../../support/temp';
@@ -24,6 +26,44 @@ export interface RigOptions {
   tls?: { key: string; cert: string };
   route?: CloudRoute;
   metered?: boolean;
+}
+
+/** Rotations that end when the test says so, and are kept until noted, as the modem plane keeps them. */
+export class ScriptedRotations implements Rotations {
+  readonly asked: { slot: number; request: RotationRequest }[] = [];
+  scheduled: readonly SlotSchedule[] = [];
+  kept: RotationRecord[] = [];
+  /** Called after each change by the agent. */
+  changed: () => void = () => {};
+  #listeners: ((record: RotationRecord) => void)[] = [];
+  readonly #waiting = new Map<string, (record: RotationRecord) => void>();
+
+  rotate(slot: number, request: RotationRequest): Promise<RotationRecord> {
+    this.asked.push({ slot, request });
+    this.changed();
+    const known = this.kept.find(one => one.id === request.id);
+    if (known) return Promise.resolve(known);
+    return new Promise(resolve => this.#waiting.set(request.id ?? '', resolve));
+  }
+
+  /** One has ended; it need not have been asked for by the cloud. */
+  end(record: RotationRecord): void {
+    if (record.outcome !== 'unavailable') {
+      this.kept.push(record);
+      for (const listener of this.#listeners) listener(record);
+    }
+    this.#waiting.get(record.id)?.(record);
+  }
+
+  unnoted = () => [...this.kept];
+  note = (ids: readonly string[]) => {
+    this.kept = this.kept.filter(one => !ids.includes(one.id));
+    this.changed();
+  };
+  onEnd = (listener: (record: RotationRecord) => void) => void this.#listeners.push(listener);
+  schedule = (slots: readonly SlotSchedule[]) => {
+    this.scheduled = slots;
+  };
 }
 
 export class AgentRig {
@@ -46,6 +86,7 @@ export class AgentRig {
   applying = false;
   slots: SlotReport[] = [];
   figures: SlotFigures[] = [];
+  readonly rotations = new ScriptedRotations();
   changed: () => void = () => {};
   spool!: NodeSpool;
   store!: StateStore;
@@ -61,6 +102,7 @@ export class AgentRig {
     this.#options = options;
     this.cloud = new FakeCloud(options.tls);
     this.clock = options.clock ?? systemClock;
+    this.rotations.changed = () => this.#look();
   }
 
   /** Where the agent thinks the cloud is; set before `start` to put something in between. */
@@ -119,6 +161,7 @@ export class AgentRig {
           this.changed = listener;
         },
       },
+      rotations: this.rotations,
       figures: async () => this.figures,
       time,
       log: this.log,
@@ -191,4 +234,25 @@ export async function withAgent(
   } finally {
     await rig.stop();
   }
+}
+
+/** A rotation that went well. */
+export function rotationRecord(over: Partial<RotationRecord> = {}): RotationRecord {
+  return {
+    id: uuidv7(),
+    slot: 1,
+    askedFor: 'schedule',
+    endedAt: Date.UTC(2026, 10, 23),
+    outcome: 'rotated',
+    reason: '',
+    method: 'data-switch',
+    oldAddress: '198.18.1.10',
+    newAddress: '198.18.1.11',
+    tookMs: 6200,
+    attempts: 1,
+    carrier: null,
+    connected: true,
+    retryAfterMs: null,
+    ...over,
+  };
 }

@@ -10,6 +10,7 @@ import type { OrganizationView, Viewer } from '../../../cloud/server/identity/vi
 import type { ModemView, OverviewView } from '../../../cloud/server/insight/views';
 import type { UsageRow, UsageSum, UsageView } from '../../../cloud/server/ledger/views';
 import type { PortalContext } from '../../../cloud/server/portal-context';
+import { FakeRotations } from './fake-rotations';
 
 export const EMAIL = 'ana@acme.example';
 export const PASSWORD = 'correct horse battery';
@@ -40,6 +41,7 @@ export interface FakeCloud {
   /** Sessions by cookie value; the active organization's id. */
   sessions: Map<string, string>;
   wrongLogIns: number;
+  rotations: FakeRotations;
   /** Subscribers of the live feed. */
   watchers: Set<() => Promise<void>>;
   publish(change: (overview: OverviewView) => void): void;
@@ -57,6 +59,7 @@ export function fakeCloud(nowMs: number): FakeCloud {
     logged: [],
     sessions: new Map(),
     wrongLogIns: 0,
+    rotations: new FakeRotations(),
     watchers: new Set(),
     publish(change) {
       cloud.overview = structuredClone(cloud.overview);
@@ -210,6 +213,7 @@ export function portalContext(
             node.certificate = input.certificate;
           }),
       },
+      ...cloud.rotations.routers(called, slotId => cloud.overview.modems.find(one => one.slotId === slotId)),
     },
   };
 }

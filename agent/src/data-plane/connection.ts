@@ -10,6 +10,7 @@ import type { Target } from '@mastline/shared/protocols/target';
 import { dialChain } from './chain';
 import { firstSession } from './detection';
 import { type Dial, dial } from './dialer';
+import type { Stranger } from './entrance';
 import { Flow } from './flow';
 import { judge, judgeAddress, type ProxyAsk } from './gate';
 import type { Lane } from './lane';
@@ -28,7 +29,7 @@ export type FlowOutcome =
   | { ok: true; flow: Flow }
   | { ok: false; reason: RefusalReason; detail?: RefusalDetail | undefined };
 
-export class Connection {
+export class Connection implements Stranger {
   socket: Wire;
   readonly lane: Lane;
   readonly endpointId: string;
@@ -41,8 +42,13 @@ export class Connection {
   attached: { close(): void } | null = null;
   /** The lane's tick at which the session is told that its time is up. */
   deadlineTick: number;
-  /** Counted against the cap of open handshakes. */
+  /** Counted among the open handshakes: it has not proven whose it is. */
   handshaking = true;
+  /** Its source's place at the entrance, and its neighbours there. */
+  readonly place: number;
+  idle = true;
+  older: Stranger | null = null;
+  younger: Stranger | null = null;
   /** What the client speaks, for metrics; set by whoever found out. */
   protocol = 'unknown';
   /** When the flow's target was reached, until its first byte came; for metrics. */
@@ -54,8 +60,9 @@ export class Connection {
   #ended = false;
   #closed = false;
 
-  constructor(lane: Lane, socket: Wire, endpoint: Endpoint) {
+  constructor(lane: Lane, socket: Wire, endpoint: Endpoint, place: number) {
     this.lane = lane;
+    this.place = place;
     this.socket = socket;
     this.endpointId = endpoint.id;
     this.source = socket.remoteAddress ?? '';
@@ -115,18 +122,18 @@ export class Connection {
     this.deadlineTick = this.lane.tick + this.lane.idleTicks;
   }
 
-  /** The handshake is over in the sense of the cap on open ones. */
-  handshakeDone(): void {
+  /** The client has proven whose it is. */
+  loggedIn(): void {
     if (!this.handshaking) return;
     this.handshaking = false;
-    this.lane.handshakeOver();
+    this.lane.entrance.left(this, true);
   }
 
   /** Asks the gate, dials, and makes a flow of it. Bytes of the target reach the session once the origin is resumed. */
   async openFlow(target: Target, guest: Guest): Promise<FlowOutcome> {
     const { lane, endpointId } = this;
     const { credentialId } = guest;
-    this.handshakeDone();
+    this.loggedIn();
     if (guest.problem) return { ok: false, reason: 'bad-parameter', detail: guest.problem };
     if (lane.draining) return { ok: false, reason: 'draining' };
     const route = lane.routes.route(endpointId, guest);
@@ -265,7 +272,7 @@ export class Connection {
   /** Half-closes behind what is still to be sent, and waits a little for the client to do the same. */
   finish(): void {
     this.become(new Lingering(this));
-    this.handshakeDone();
+    this.idle = true;
     this.deadlineTick = this.lane.tick + ticksOf(this.lane.limits.lingerMs);
     this.down.finish();
     this.socket.resume();
@@ -302,7 +309,10 @@ export class Connection {
   #free(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.handshakeDone();
+    if (this.handshaking) {
+      this.handshaking = false;
+      this.lane.entrance.left(this, false);
+    }
     this.#dial?.cancel();
     this.down.close();
     this.closeFlow();

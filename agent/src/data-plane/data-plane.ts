@@ -59,7 +59,16 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
   });
   const hand = (deltas: UsageDelta[]) => committer.add(deltas);
   const rotate: RotateSlot = options.rotate ?? NO_ROTATION;
-  const lane = new Lane({ limits, clock, log, memory, hand, rotate, interfaces: options.interfaces });
+  const lane = new Lane({
+    limits,
+    clock,
+    log,
+    memory,
+    first: true,
+    hand,
+    rotate,
+    interfaces: options.interfaces,
+  });
   const onFault =
     options.onFault ??
     (fault => {

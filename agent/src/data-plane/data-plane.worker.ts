@@ -24,6 +24,7 @@ let nextRotation = 1;
 const lane = new Lane({
   limits,
   memory,
+  first: false,
   clock: systemClock,
   log: distantLog([]),
   hand: deltas => say({ kind: 'deltas', deltas }),

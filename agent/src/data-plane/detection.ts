@@ -37,6 +37,7 @@ class Detection extends Lingering {
   }
 
   override clientData(bytes: Buffer): void {
+    this.#connection.idle = false;
     // RFC 9112 section 2.2 lets a request begin with an empty line.
     const first = bytes[0] ?? 0;
     const looksLikeHttp = first >= FIRST_TEXT_BYTE || first === 0x0d || first === 0x0a;

@@ -213,7 +213,6 @@ export class HttpSession implements Session {
     }
     const flow = connection.flow;
     if (!flow) return this.#failed(request, 'origin-closed');
-    connection.handshakeDone();
     connection.touch();
     this.#at = 'exchange';
     this.#exchange = new Exchange({

@@ -17,7 +17,10 @@ import type { Association } from './association';
 import { Certificates } from './certificates';
 import { chainProblem } from './chain-hops';
 import { Connection } from './connection';
+import { Entrance, SOURCE_FLOOD } from './entrance';
+import { FloodAftermath } from './flood-aftermath';
 import { judgeAddress, standing } from './gate';
+import { giveBackMemory } from './give-back-memory';
 import { HostNetworks, type Interfaces } from './host-networks';
 import { LaneMetrics } from './lane-metrics';
 import { joinLimits } from './limit-memory';
@@ -35,6 +38,7 @@ import { listenPackets, type PacketPort } from './shadowsocks-packets';
 import { ShadowsocksPorts } from './shadowsocks-ports';
 import { LANE_COUNTS, SharedCount } from './shared-count';
 import type { SharedMemory } from './shared-memory';
+import { SourceGuard } from './source-guard';
 import { UsageWindow } from './usage-window';
 import type { Wire } from './wire';
 
@@ -55,6 +59,8 @@ export interface LaneOptions {
   clock: Clock;
   log: Log;
   memory: SharedMemory;
+  /** The control thread's: it does what one has to do for all. */
+  first: boolean;
   /** Takes usage to be committed; the lane must hear `released` when it is. */
   hand: (deltas: UsageDelta[]) => void;
   /** Gives a slot another address. */
@@ -95,9 +101,14 @@ export class Lane {
   readonly #connections = new Set<Connection>();
   readonly #listeners = new Map<string, OpenListener>();
   readonly metrics = new LaneMetrics();
+  readonly entrance: Entrance;
   /** Of all lanes together. */
-  readonly #open: { connections: SharedCount; handshakes: SharedCount };
-  #handshakes = 0;
+  readonly #openConnections: SharedCount;
+  readonly #guard: SourceGuard;
+  readonly #aftermath: FloodAftermath;
+  /** Of the connection that is just coming in. */
+  #place = 0;
+  readonly #first: boolean;
   #whenEmpty: (() => void) | null = null;
 
   constructor(options: LaneOptions) {
@@ -114,10 +125,18 @@ export class Lane {
         this.metrics.windowWaits += 1;
       },
     });
-    this.#open = {
-      connections: new SharedCount(options.memory.counts, LANE_COUNTS.connections),
+    this.#openConnections = new SharedCount(options.memory.counts, LANE_COUNTS.connections);
+    this.#guard = new SourceGuard(options.memory.sources, options.limits);
+    this.#first = options.first;
+    const lastHandshake = ticksOf(options.limits.handshakeMs + options.limits.lingerMs);
+    this.#aftermath = new FloodAftermath(lastHandshake, giveBackMemory);
+    this.entrance = new Entrance({
+      limits: options.limits,
+      guard: this.#guard,
+      connections: this.#openConnections,
       handshakes: new SharedCount(options.memory.counts, LANE_COUNTS.handshakes),
-    };
+      evicted: () => this.metrics.refused('handshake-evicted'),
+    });
     this.limiter = new Limiter(joinLimits(options.memory.limits, options.clock), options.clock);
     this.routes = new SessionRoutes(new SessionTable(options.memory.sessions, options.clock), options.rotate);
     this.certificates = new Certificates(options.log);
@@ -167,7 +186,7 @@ export class Lane {
   }
 
   report(): LaneReport {
-    const open = { connections: this.#connections.size, handshakes: this.#handshakes };
+    const open = { connections: this.#connections.size, handshakes: this.entrance.strangers };
     return { totals: this.meter.allTotals(), figures: this.metrics.figures(open) };
   }
 
@@ -213,7 +232,7 @@ export class Lane {
   /** Called by connections. */
   forget(connection: Connection): void {
     this.#connections.delete(connection);
-    this.#open.connections.giveBack();
+    this.#openConnections.giveBack();
     if (this.#connections.size === 0) this.#whenEmpty?.();
   }
 
@@ -222,38 +241,25 @@ export class Lane {
     this.metrics.refused(reason);
   }
 
-  /** Called by connections, once each: one that leaves the handshake no longer counts against its cap. */
-  handshakeOver(): void {
-    this.#handshakes -= 1;
-    this.#open.handshakes.giveBack();
+  /** Before a connection has cost anything: what is not admitted is closed, and a flood is not answered. */
+  #admit(address: string, endpointId: string): boolean {
+    this.metrics.accepted += 1;
+    if (this.draining || !this.policy.endpoints.has(endpointId)) {
+      this.refused('draining');
+      return false;
+    }
+    this.#place = this.entrance.admit(address);
+    if (this.#place >= 0) return true;
+    this.metrics.refused(this.#place === SOURCE_FLOOD ? 'source-flood' : 'too-many-flows');
+    return false;
   }
 
   #accept(socket: Wire, endpointId: string): void {
     const endpoint = this.policy.endpoints.get(endpointId);
-    const { openHandshakes, connections } = this.limits;
-    this.metrics.accepted += 1;
-    // Closed before it costs memory: a flood must not be answered.
-    if (this.draining || !endpoint) {
-      this.#turnAway(socket, 'draining');
-      return;
-    }
-    if (!this.#open.handshakes.take(openHandshakes)) {
-      this.#turnAway(socket, 'too-many-flows');
-      return;
-    }
-    if (!this.#open.connections.take(connections)) {
-      this.#open.handshakes.giveBack();
-      this.#turnAway(socket, 'too-many-flows');
-      return;
-    }
-    this.#handshakes += 1;
-    this.#connections.add(new Connection(this, socket, endpoint));
-  }
-
-  #turnAway(socket: Wire, reason: RefusalReason): void {
-    socket.on('error', () => undefined);
-    socket.resetAndDestroy();
-    this.refused(reason);
+    if (!endpoint) throw new Error(`no endpoint ${endpointId} although it was admitted to`);
+    const connection = new Connection(this, socket, endpoint, this.#place);
+    this.#connections.add(connection);
+    this.entrance.entered(connection);
   }
 
   async #listen(endpoint: Endpoint, place: ListenPlace | undefined): Promise<ListenerOutcome> {
@@ -264,6 +270,7 @@ export class Lane {
     const { host, port } = endpoint.listen;
     const outcome = await listen(place ?? { host, port }, {
       memory: this.readBuffer,
+      admit: address => this.#admit(address, endpointId),
       accepted: socket => this.#accept(socket, endpointId),
     });
     if (!outcome.ok) return this.#notListening(endpointId, outcome.problem);
@@ -376,6 +383,8 @@ export class Lane {
     this.certificates.onTick(this.tick);
     this.meter.flush();
     this.limiter.onTick();
+    if (this.#first) this.#guard.onTick();
+    this.#aftermath.onTick(this.entrance.turnedAway);
     for (const connection of this.#connections)
       if (this.tick >= connection.deadlineTick) connection.timedOut();
     for (const association of this.associations) association.onTick(this.tick);

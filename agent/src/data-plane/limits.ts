@@ -14,8 +14,17 @@ export interface Limits {
   udpIdleMs: number;
   /** How long a refused client may take to read our answer before it is cut. */
   lingerMs: number;
-  /** Connections of all threads that have not finished their handshake; more are closed at accept. */
+  /** Connections of all threads that have not proven whose they are; beyond it a newcomer takes the place of one. */
   openHandshakes: number;
+  /** The same of one source address (IPv6: of one /64); more are closed at accept. A browser farm is one source. */
+  sourceHandshakes: number;
+  /** Connects of one source that came to nothing, at once; each log-in takes its own off again. */
+  sourceConnects: number;
+  /** How many of these are forgiven in a second. A source of which a customer has logged in has four times the room. */
+  sourceConnectsPerSecond: number;
+  /** Connects of all other sources together that came to nothing; more are closed at accept. At least the backlog. */
+  strangers: number;
+  strangersPerSecond: number;
   /** Connections of all threads. */
   connections: number;
   /** One read from a target. Shared by all flows of a thread; a slow client keeps at most a copy of one read. */
@@ -33,7 +42,12 @@ export const LIMITS: Limits = {
   idleMs: 300_000,
   udpIdleMs: 60_000,
   lingerMs: 2_000,
-  openHandshakes: 1_024,
+  openHandshakes: 2_048,
+  sourceHandshakes: 512,
+  sourceConnects: 1_024,
+  sourceConnectsPerSecond: 100,
+  strangers: 1_024,
+  strangersPerSecond: 128,
   connections: 16_384,
   readBytes: 256 * 1024,
   windowBytes: 8 * 1024 * 1024,

@@ -2,13 +2,13 @@
  * One listening port: opens it, hands every connection on, closes it. A port that cannot be opened is an outcome with
  * a sentence for people, not a fault: the other endpoints go on serving.
  */
-import { createServer, type Server } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import { codeOf, messageOf } from '@mastline/shared/base/coded-error';
 import type { ListenerOutcome } from '../ports';
 import type { ListenHandle } from './duplicate-listener';
 import { descriptorOf } from './kernel-write';
 import { takeHandles } from './tcp-handle';
-import { TcpSocket } from './tcp-socket';
+import { type Peer, TcpSocket } from './tcp-socket';
 import type { Wire } from './wire';
 
 /** Connections that the kernel completes before we accept them. */
@@ -30,21 +30,33 @@ export interface Listener {
 export interface Accepting {
   /** What connections read into. */
   memory: () => Uint8Array;
-  /** Gets every connection. */
+  /**
+   * Asked before anything is made for a connection. False closes it with a reset at once: a flood must not cost
+   * memory, and is not answered. True is followed by `accepted`, in the same call.
+   */
+  admit: (address: string) => boolean;
   accepted: (socket: Wire) => void;
 }
 
 /** Listens at `place`. */
-export function listen(place: ListenPlace, { memory, accepted }: Accepting): Promise<ListenOutcome> {
+export function listen(place: ListenPlace, { memory, admit, accepted }: Accepting): Promise<ListenOutcome> {
   const reader = { memory };
   return new Promise(settle => {
-    const server = createServer({ allowHalfOpen: true, noDelay: true }, accepted);
+    const server = createServer({ allowHalfOpen: true, noDelay: true }, socket => {
+      if (admit(socket.remoteAddress ?? '')) accepted(socket);
+      else turnAway(socket);
+    });
     server.once('error', error => settle({ ok: false, problem: problemOf(error, place) }));
     const listening = () => {
       server.removeAllListeners('error');
       // Errors of single accepts (out of descriptors): the connection is lost, the port stays.
       server.on('error', () => undefined);
-      takeHandles(server, handle => accepted(new TcpSocket(handle, reader)));
+      takeHandles(server, handle => {
+        const peer: Peer = {};
+        handle.getpeername(peer);
+        if (admit(peer.address ?? '')) accepted(new TcpSocket(handle, reader, peer));
+        else handle.reset();
+      });
       settle({ ok: true, listener: { server, fd: descriptorOf(server), close: () => closed(server) } });
     };
     if ('handle' in place) server.listen(place.handle, BACKLOG, listening);
@@ -59,6 +71,11 @@ export function portProblem(place: { host: string; port: number }): Promise<Prob
     server.once('error', error => settle(problemOf(error, place)));
     server.listen({ ...place, exclusive: true }, () => server.close(() => settle(null)));
   });
+}
+
+function turnAway(socket: Socket): void {
+  socket.on('error', () => undefined);
+  socket.resetAndDestroy();
 }
 
 /** Resolves when the port is free. Connections of it live on, so this does not wait for the server's own "close". */

@@ -54,6 +54,7 @@ export class ShadowsocksSession extends Lingering {
 
   override clientData(bytes: Buffer): void {
     if (this.#at === 'silent') return;
+    this.#connection.idle = false;
     if (this.#at === 'opening') {
       // The socket is paused: at most the rest of one read comes here.
       this.#ahead = Buffer.concat([this.#ahead, bytes]);
@@ -63,6 +64,7 @@ export class ShadowsocksSession extends Lingering {
     if (step.kind === 'more') return;
     if (step.kind === 'silent') {
       this.#at = 'silent';
+      this.#connection.idle = true;
       this.#connection.lane.refused(SILENCES[step.cause]);
       return;
     }

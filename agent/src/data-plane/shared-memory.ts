@@ -9,6 +9,7 @@ import { createLimitMemory, type LimitMemory } from './limit-memory';
 import { SESSION_TABLE_BYTES } from './session-table';
 import { createSaltMemory, type SaltMemory } from './shadowsocks-ports';
 import { LANE_COUNTS } from './shared-count';
+import { createSourceMemory } from './source-guard';
 import { WINDOW_BYTES } from './usage-window';
 
 export interface SharedMemory {
@@ -16,6 +17,8 @@ export interface SharedMemory {
   window: SharedArrayBuffer;
   /** Connections and handshakes of all lanes together: shared-count.ts. */
   counts: SharedArrayBuffer;
+  /** What strangers of one source have taken: source-guard.ts. */
+  sources: SharedArrayBuffer;
   /** Beginnings of Shadowsocks streams and datagrams that were seen: shadowsocks-ports.ts. */
   salts: SaltMemory;
   /** Slots of customers' sessions: session-table.ts. */
@@ -29,6 +32,7 @@ export function createSharedMemory(lanes: number, clock: Clock): SharedMemory {
   return {
     window: new SharedArrayBuffer(WINDOW_BYTES),
     counts: new SharedArrayBuffer(Object.keys(LANE_COUNTS).length * 4),
+    sources: createSourceMemory(),
     salts: createSaltMemory(),
     sessions: new SharedArrayBuffer(SESSION_TABLE_BYTES),
     limits: createLimitMemory(lanes, clock),

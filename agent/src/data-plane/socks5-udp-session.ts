@@ -39,7 +39,7 @@ export class Socks5UdpSession extends Lingering {
     const connection = this.#connection;
     const { lane, endpointId, source } = connection;
     connection.become(this);
-    connection.handshakeDone();
+    connection.loggedIn();
     // From here on the association's own deadline counts; what the client sends by TCP means nothing.
     connection.deadlineTick = Number.POSITIVE_INFINITY;
     connection.socket.resume();

@@ -19,6 +19,12 @@ export interface TcpReader {
   take?: (bytes: Buffer) => boolean;
 }
 
+/** The other end, as the system names it. */
+export interface Peer {
+  address?: string;
+  port?: number;
+}
+
 export class TcpSocket extends EventEmitter implements Wire {
   destroyed = false;
   readableEnded = false;
@@ -32,11 +38,12 @@ export class TcpSocket extends EventEmitter implements Wire {
   #ending = false;
   #shutDown = false;
   #hadError = false;
-  #peer: { address?: string; port?: number } | null = null;
+  #peer: Peer | null;
 
-  /** Takes over a connected handle. Nothing is read before `resume`. */
-  constructor(handle: TcpHandle, reader: TcpReader) {
+  /** Takes over a connected handle. Nothing is read before `resume`. `peer`: the other end, where it is known. */
+  constructor(handle: TcpHandle, reader: TcpReader, peer: Peer | null = null) {
     super();
+    this.#peer = peer;
     this.#handle = handle;
     this.#reader = reader;
     this.#memory = reader.memory();
@@ -197,7 +204,7 @@ export class TcpSocket extends EventEmitter implements Wire {
     if (this.listenerCount('error') > 0) this.emit('error', error);
   }
 
-  #peerName(): { address?: string; port?: number } {
+  #peerName(): Peer {
     if (this.#peer) return this.#peer;
     this.#peer = {};
     if (!this.destroyed) this.#handle.getpeername(this.#peer);

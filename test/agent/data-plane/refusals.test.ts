@@ -289,20 +289,60 @@ test('an idle flow is cut, a busy one is not', async () => {
   await origin.close();
 });
 
-test('connections beyond the cap of open handshakes are closed at once, and a finished one makes room', async () => {
-  const rig = await startRig({ limits: { openHandshakes: 3 } });
-  const open = await Promise.all([tcp(rig.port), tcp(rig.port), tcp(rig.port)]);
-  const over = await tcp(rig.port);
-  over.resume();
-  if (!over.destroyed) await new Promise(resolve => over.once('close', resolve));
-  open[0]!.destroy();
-  const answer = '502 leg=origin; code=origin-refused';
-  let got: string[] = [];
-  // The room appears when the proxy has seen the close.
-  while (got[1] !== answer) got = await http(rig.port, { host: '127.0.0.1', port: 1 }).catch(() => []);
-  assert.is(got[0], answer);
-  for (const client of open) client.destroy();
+test('at the cap of open handshakes a newcomer takes the place of the oldest that says nothing, of the busiest source', async () => {
+  const rig = await startRig({ limits: { openHandshakes: 4 } });
+  const from = (localAddress: string) => {
+    const socket = connect({ port: rig.port, host: '127.0.0.1', localAddress }).on('error', () => undefined);
+    return once(socket, 'connect').then(() => socket.resume());
+  };
+  const lone = await from('127.0.0.5');
+  const speaking = await from('127.0.0.6');
+  speaking.write(Buffer.from([5, 1, 2]));
+  await once(speaking, 'data');
+  const busy = [await from('127.0.0.6'), await from('127.0.0.6')];
+  const handshakes = async () => (await rig.plane.metrics())[0]?.handshakes;
+  while ((await handshakes()) !== 4) await new Promise(setImmediate);
+  const gone = new Promise(resolve => busy[0]?.once('close', resolve));
+  const { reply } = await socks5(rig.port, { host: '127.0.0.1', port: 1 });
+  assert.is(reply, 5, 'the newcomer is served');
+  await gone;
+  assert.equal(
+    [lone, speaking, busy[1]].map(socket => socket?.destroyed),
+    [false, false, false],
+  );
+  assert.is((await rig.plane.metrics())[0]?.refusals['handshake-evicted'], 1);
+  for (const client of [lone, speaking, ...busy]) client.destroy();
   await rig.close();
+});
+
+test('one source has its share of handshakes; beyond it is closed at accept, while others come in', async () => {
+  const rig = await startRig({ limits: { sourceHandshakes: 2 } });
+  const silent = [await tcp(rig.port), await tcp(rig.port)];
+  const third = connect({ port: rig.port, host: '127.0.0.1' }).on('error', () => undefined);
+  await new Promise(resolve => third.once('close', resolve));
+  assert.is((await rig.plane.metrics())[0]?.refusals['source-flood'], 1);
+  const other = connect({ port: rig.port, host: '127.0.0.1', localAddress: '127.0.0.9' });
+  other.end('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+  assert.match((await readAll(other)).toString(), /^HTTP\/1\.1 4/);
+  for (const client of [...silent, other]) client.destroy();
+  await rig.close();
+});
+
+test('a browser farm behind one address opens hundreds of flows at once, again and again', async () => {
+  const origin = await startOrigin(socket => socket.pipe(socket));
+  const rig = await startRig();
+  for (let round = 0; round < 4; round += 1) {
+    const flows = await Promise.all(
+      Array.from({ length: 400 }, () => socks5(rig.port, { host: '127.0.0.1', port: origin.port })),
+    );
+    assert.equal(
+      flows.map(({ reply }) => reply),
+      flows.map(() => 0),
+    );
+    for (const { socket } of flows) socket?.destroy();
+  }
+  await rig.close();
+  await origin.close();
 });
 
 test('a plan with a range that cannot be read is refused whole', async () => {

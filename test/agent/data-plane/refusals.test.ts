@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { connect } from 'node:net';
 import type { ServicePlan } from '@mastline/agent/ports';
 import { REFUSALS, type RefusalReason } from '@mastline/shared/protocols/refusal';
 import * as assert from 'uvu/assert';

@@ -78,6 +78,16 @@ const commands: Command[] = [
     },
   },
   {
+    name: 'doctor',
+    usage: 'doctor [--config FILE] [--json]',
+    summary:
+      'examine this box, its modems and the way through each; exit code 0: well, 1: warnings, 2: failures',
+    async run(args) {
+      const { runDoctorCommand } = await import('./doctor/doctor-command');
+      await runDoctorCommand(args);
+    },
+  },
+  {
     name: 'virtual',
     usage:
       'virtual add --profile VENDOR/MODEL [--carrier fair|sticky|lingering|slow] [--driver hilink|at|mbim] [--name NAME]\n  virtual list | virtual remove SLOT|NAME   [--data-dir DIR] [--json] [--no-wait]',

@@ -212,6 +212,9 @@ async function open(
         lease,
         clockOffsetMs: clockOffsetMs ?? null,
         slots: modems.slots(),
+        ways: modems.egresses().map(({ slot, sourceAddress, dnsServers, ready }) => ({
+          ...{ slot, sourceAddress, dnsServers, ready },
+        })),
         health: modems.health(),
         rotations: modems.slots().map(({ slot }) => ({
           slot,

@@ -4,7 +4,7 @@
  * then learned anew. What lies in one is its owner's schema.
  */
 import { readFileSync, renameSync } from 'node:fs';
-import { mkdir, open, rename } from 'node:fs/promises';
+import { open, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Clock, Timer } from '@mastline/shared/base/clock';
 import { codeOf, messageOf } from '@mastline/shared/base/coded-error';
@@ -89,7 +89,6 @@ export class KeptFile<T> {
 }
 
 async function replace(path: string, text: string): Promise<void> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   const beside = `${path}.new`;
   const file = await open(beside, 'w', 0o600);
   try {

@@ -245,6 +245,9 @@ class Plane implements RotatingModemPlane {
         carrying: others().filter(one => one.carries()).length,
         silent: others().filter(one => one.isSilent()).length,
       }),
+      suspectOthers: () => {
+        for (const one of others()) one.suspect();
+      },
       conflicts: async () => {
         const found = await Promise.all(sources.map(source => source.conflicts?.() ?? []));
         return found.flat().filter(one => one.usbPath === supervisor().config.usbPath);
@@ -405,7 +408,9 @@ class Plane implements RotatingModemPlane {
     const interfaces = this.#supervisors.filter(
       one => 'interface' in one.config && !this.#gone.has(one.config.slot),
     );
-    for (const one of this.#supervisors) if ('sourceAddress' in one.config) this.#useAddress(one, one.config);
+    for (const one of this.#supervisors)
+      if ('sourceAddress' in one.config && !this.#gone.has(one.config.slot))
+        this.#useAddress(one, one.config);
     if (interfaces.length === 0) return;
     if (!this.#mayChange) {
       for (const one of interfaces) this.#useExisting(one, one.config as InterfaceSlot);

@@ -48,7 +48,10 @@ export interface SupervisorOptions {
     pins: PinKeeper;
     dataUse: DataUse;
   };
-  recovery: Pick<RecoveryOptions, 'now' | 'record' | 'neighbours' | 'conflicts' | 'mayReboot'> &
+  recovery: Pick<
+    RecoveryOptions,
+    'now' | 'record' | 'neighbours' | 'suspectOthers' | 'conflicts' | 'mayReboot'
+  > &
     Pick<RungTools, 'rebootHost'> & {
       /** The rungs of the modem's profile; throws CodedError when there are no profiles. */
       ladder: (identity: ModemIdentity) => ReturnType<RecoveryOptions['ladder']>;
@@ -109,10 +112,11 @@ export class SlotSupervisor {
       mayProbe: () => this.#dataCap() === null,
       onChange: () => this.#tell(),
     });
-    const { now, record, neighbours, conflicts, mayReboot, rebootHost } = recovery;
+    const { rebootHost, ladder, cycleUsb, ...node } = recovery;
     this.#recovery = new Recovery({
-      ...{ slot: this.#config.slot, clock, log, now, record, neighbours, conflicts, mayReboot },
-      ladder: () => recovery.ladder(this.#identity),
+      ...node,
+      ...{ slot: this.#config.slot, clock, log },
+      ladder: () => ladder(this.#identity),
       model: () => this.#model ?? this.#config.api.kind,
       openFlows: options.rotation.openFlows,
       begin: cause => this.#begin({ kind: 'recovery-asked', cause }, 'begin-recovery'),
@@ -125,7 +129,7 @@ export class SlotSupervisor {
           driver: () => this.#driver(),
           // Asked at each climb: the stick may have come back on another port.
           get cycleUsb() {
-            return recovery.cycleUsb(config());
+            return cycleUsb(config());
           },
           rebootHost,
           clock,
@@ -199,6 +203,11 @@ export class SlotSupervisor {
   /** It carries, by what came through it. */
   carries(): boolean {
     return this.#path.facts().proof.kind === 'carries';
+  }
+
+  /** Another modem of the node has fallen silent: is it the modem, or everybody? */
+  suspect(): void {
+    if (this.carries()) this.#path.doubt();
   }
 
   /** It is connected by its own word, and nothing comes through. */

@@ -25,7 +25,7 @@ interface Pace {
 export const PACE: Pace = {
   quietMs: 30_000,
   busyMs: 60_000,
-  doubtMs: 1000,
+  doubtMs: 1500,
   maxDoubtMs: 15_000,
   captiveMs: 60_000,
 };

@@ -1,15 +1,15 @@
 /**
- * One probe through a slot, end to end: name, TCP, HTTP, and who answered. Asks services in turn until one answers for
- * itself. Counts what it costs in SIM data, headers included. When to probe is path-watch.ts, whether it may cost
+ * One probe through a slot, end to end: name, TCP, HTTP, and who answered. Asks a second service while the first is late. Counts what it costs in SIM data, headers included. When to probe is path-watch.ts, whether it may cost
  * anything now is probe-budget.ts.
  */
-import type { Clock } from '@mastline/shared/base/clock';
+import { type Clock, sleep } from '@mastline/shared/base/clock';
 import { messageOf } from '@mastline/shared/base/coded-error';
 import { boundRequest, type RequestFigures } from '../bound-request';
-import { whoAnswered } from './captive';
+import { type Answerer, whoAnswered } from './captive';
 
 /** One service has this long; a mobile network that pages a sleeping modem takes up to three seconds. */
-export const PROBE_DEADLINE_MS = 5000;
+export const PROBE_DEADLINE_MS = 4500;
+const NEXT_AFTER_MS = 2000;
 /** Services asked in one probe: more only cost when the modem is dead. */
 const SERVICES_ASKED = 2;
 const MAX_ANSWER_BYTES = 16 * 1024;
@@ -48,13 +48,15 @@ export interface ProbeResult {
 
 /** Never rejects for what a network does. */
 export async function probe(request: ProbeRequest): Promise<ProbeResult> {
-  const problems: string[] = [];
-  let captive: { kind: 'captive'; problem: string; credit: boolean } | null = null;
+  const urls = request.urls.slice(0, SERVICES_ASKED);
+  const enough = new AbortController();
+  const signal = AbortSignal.any([request.signal, enough.signal]);
   let wireBytes = 0;
-  let last: RequestFigures | null = null;
-  for (const url of request.urls.slice(0, SERVICES_ASKED)) {
-    if (request.signal.aborted) break;
+  const asked = urls.map(async (url, i): Promise<Answer> => {
+    let figures: RequestFigures | null = null;
     try {
+      // The next one is asked while the one before is late, so that a dead path is known soon.
+      if (i > 0) await sleep(request.clock, i * NEXT_AFTER_MS, signal);
       const reply = await boundRequest({
         url,
         localAddress: request.localAddress,
@@ -63,27 +65,40 @@ export async function probe(request: ProbeRequest): Promise<ProbeResult> {
         maxBytes: MAX_ANSWER_BYTES,
         headers: { accept: 'text/plain, application/json' },
         clock: request.clock,
-        signal: request.signal,
-        onFigures: figures => {
-          last = figures;
-          wireBytes += wireBytesOf(figures);
+        signal,
+        onFigures: moved => {
+          figures = moved;
+          wireBytes += wireBytesOf(moved);
         },
       });
       const { location, 'content-type': contentType } = reply.headers;
-      const answer = whoAnswered(url, { status: reply.status, location, contentType, body: reply.body });
-      if (answer.kind === 'service')
-        return {
-          outcome: { kind: 'carries', address: answer.address, problem: answer.problem },
-          ...times(last),
-          wireBytes,
-        };
-      captive ??= { kind: 'captive', problem: answer.problem, credit: answer.credit };
+      const answerer = whoAnswered(url, { status: reply.status, location, contentType, body: reply.body });
+      // One that speaks for itself is proof; a carrier's page may be a service's own trouble.
+      if (answerer.kind === 'service') enough.abort();
+      return { answerer, figures, problem: '' };
     } catch (error) {
-      problems.push(messageOf(error));
+      return { answerer: null, figures, problem: messageOf(error) };
     }
-  }
-  const outcome = captive ?? { kind: 'silent', problem: problems.join('; ') };
-  return { outcome, ...times(last), wireBytes };
+  });
+  const answers = await Promise.all(asked);
+  const good = answers.find(one => one.answerer?.kind === 'service');
+  const page = answers.find(one => one.answerer?.kind === 'carrier');
+  const { connectMs = null, answerMs = null } = (good ?? page ?? answers[0])?.figures ?? {};
+  return { outcome: outcomeOf(good ?? page, answers), connectMs, answerMs, wireBytes };
+}
+
+interface Answer {
+  answerer: Answerer | null;
+  figures: RequestFigures | null;
+  problem: string;
+}
+
+function outcomeOf(best: Answer | undefined, all: readonly Answer[]): ProbeResult['outcome'] {
+  const answerer = best?.answerer;
+  if (!answerer) return { kind: 'silent', problem: all.map(one => one.problem).join('; ') };
+  return answerer.kind === 'service'
+    ? { kind: 'carries', address: answerer.address, problem: answerer.problem }
+    : { kind: 'captive', problem: answerer.problem, credit: answerer.credit };
 }
 
 /** What a request cost on the link, from what its connection moved. An upper estimate, held by a test with real counters. */
@@ -93,8 +108,4 @@ export function wireBytesOf(figures: RequestFigures): number {
   const { sentBytes, receivedBytes } = figures;
   const segments = Math.ceil(sentBytes / MSS_BYTES) + Math.ceil(receivedBytes / MSS_BYTES) + EMPTY_SEGMENTS;
   return lookup + 2 * SYN_BYTES + segments * SEGMENT_BYTES + sentBytes + receivedBytes;
-}
-
-function times(figures: RequestFigures | null): { connectMs: number | null; answerMs: number | null } {
-  return { connectMs: figures?.connectMs ?? null, answerMs: figures?.answerMs ?? null };
 }

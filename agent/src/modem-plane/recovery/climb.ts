@@ -28,6 +28,8 @@ export interface ClimbParts {
   /** A verb did not end within its budget: the driver has to be let go, or the next one waits behind it. */
   onStuck: () => void;
   onStep: (detail: string) => void;
+  /** Why a rung must not be climbed now, by what has become known meanwhile; null when it may. */
+  obstacle: (rung: Rung) => string | null;
   /** Called before a harsh rung that the record has to know of even if the power goes. */
   beforeRung: (rung: Rung) => Promise<void>;
   clock: Clock;
@@ -56,6 +58,8 @@ export async function climb(parts: ClimbParts): Promise<ClimbEnd> {
   });
   for (const [i, step] of steps.entries()) {
     if (signal.aborted) return end('given-up', messageOf(signal.reason));
+    const obstacle = parts.obstacle(step.rung);
+    if (obstacle !== null) return end('not-mended', obstacle);
     parts.onStep(`${WORDS[step.rung]} (${i + 1} of ${steps.length})`);
     const from = clock.monotonicMs();
     const { outcome, evidence, cause } = await climbRung(step, parts);

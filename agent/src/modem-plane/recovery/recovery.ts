@@ -17,6 +17,7 @@ import type { RecoveryRecord } from './record';
 const QUIET_WITHIN_MS = 5 * 60_000;
 /** Something else is being done to the modem, or flows run: looked at again so much later. */
 const LOOK_AGAIN_MS = 5000;
+const NOT_THIS_ONE = 'no modem of this node carries: a carrier or a service is down, not this modem';
 /** Power cuts that did not bring back what is not there: it was unplugged. */
 const MAX_ABSENT_CLIMBS = 3;
 
@@ -37,6 +38,8 @@ export interface RecoveryOptions {
   openFlows: () => Promise<number>;
   /** Modems of the node other than this one that carry, and that should and do not. */
   neighbours: () => { carrying: number; silent: number };
+  /** Has the others probed, now that this one is silent. */
+  suspectOthers: () => void;
   /** Other programs that are in this modem's way. */
   conflicts: () => Promise<readonly Conflict[]>;
   mayReboot: boolean;
@@ -44,7 +47,7 @@ export interface RecoveryOptions {
   begin: (cause: ModemCause) => boolean;
   /** The machine is told that it is over, whatever came of it. */
   end: () => void;
-  climb: Omit<ClimbParts, 'cause' | 'steps' | 'beforeRung' | 'clock' | 'signal'>;
+  climb: Omit<ClimbParts, 'cause' | 'steps' | 'obstacle' | 'beforeRung' | 'clock' | 'signal'>;
   /** A note has changed. */
   onChange: () => void;
 }
@@ -92,6 +95,7 @@ export class Recovery {
     this.#forget();
     this.#cause = cause;
     this.#since = now;
+    if (cause === 'data-dead') this.#options.suspectOthers();
     const { rungs, remedy, patienceMs } = TREATMENTS[cause];
     if (rungs.length === 0) this.#note = remedy;
     else this.#wait(Math.max(patienceMs, this.#endedAt + pauseAfter(this.#climbs) - now));
@@ -156,14 +160,14 @@ export class Recovery {
       this.#note = inTheWay;
       return 'over';
     }
-    const { carrying, silent } = this.#options.neighbours();
+    const { carrying } = this.#options.neighbours();
     const { steps, why } = planClimb({
       cause,
       ladder: this.#options.ladder(),
       experience: rung => record.experience(model(), cause, rung),
       doneToday: rung => record.doneToday(slot, rung),
       climbs: this.#climbs,
-      allSilent: carrying === 0 && silent > 0,
+      allSilent: this.#areAllSilent(),
       mayReboot: this.#options.mayReboot && carrying === 0 && this.#climbs > 0,
     });
     if (steps.length === 0) {
@@ -178,6 +182,9 @@ export class Recovery {
         ...parts,
         cause,
         steps,
+        // The others have been probed meanwhile.
+        obstacle: rung =>
+          cause === 'data-dead' && rung !== 'reconnect' && this.#areAllSilent() ? NOT_THIS_ONE : null,
         beforeRung: rung => record.begin(slot, rung),
         clock,
         signal: this.#abort.signal,
@@ -192,6 +199,11 @@ export class Recovery {
     if (outcome === 'mended') log.info('recovered', { ...report });
     else log.warn('not recovered', { ...report, reason });
     return 'over';
+  }
+
+  #areAllSilent(): boolean {
+    const { carrying, silent } = this.#options.neighbours();
+    return carrying === 0 && silent > 0;
   }
 
   async #isQuiet(): Promise<boolean> {

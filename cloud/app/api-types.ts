@@ -11,4 +11,8 @@ export type { UsageSum, UsageView } from '../server/ledger/views';
 export type { PortalContext } from '../server/portal-context';
 
 export type PortalApi = PortalContext['api'];
+export type LimitsInput = Parameters<PortalApi['credentials']['setLimits']>[0]['limits'];
+export type ProtocolsInput = Parameters<PortalApi['endpoints']['setProtocols']>[0];
+export type OpenToInput = Parameters<PortalApi['endpoints']['setOpenTo']>[0];
+export type ChainInput = Parameters<PortalApi['endpoints']['setChain']>[0];
 export type UsageQuestion = Parameters<PortalApi['usage']['query']>[0];

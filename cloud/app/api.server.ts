@@ -70,6 +70,43 @@ export async function asMemberJson<T>(
   }
 }
 
+/** What is wrong with one field of what was to be saved. */
+export interface FieldIssue {
+  path: readonly PropertyKey[];
+  message: string;
+}
+
+/** Saves for a logged-in person. Null when it was saved, else why not, by field; all else is as in `asMember`. */
+export function refusedFields(
+  args: Arguments,
+  save: (api: PortalApi) => Promise<void>,
+): Promise<readonly FieldIssue[] | null> {
+  return asMember(args, async api => {
+    try {
+      await save(api);
+      return null;
+    } catch (error) {
+      const issues = issuesOf(error);
+      if (issues) return issues;
+      throw error;
+    }
+  });
+}
+
+/** The issues of a refused input or setting, told by their shape like the code. */
+function issuesOf(error: unknown): readonly FieldIssue[] | null {
+  if (trpcCode(error) !== 'BAD_REQUEST' || !(error instanceof Error)) return null;
+  const { cause } = error;
+  if (!(cause instanceof Error) || !('issues' in cause) || !Array.isArray(cause.issues)) return null;
+  return cause.issues;
+}
+
+/** For what an address names and nobody has. */
+export function notFound(args: Arguments): Response {
+  const { status, body } = failureOf('NOT_FOUND', args);
+  return Response.json(body, { status });
+}
+
 const FAILURES: Record<string, { status: number; message: string }> = {
   UNAUTHORIZED: { status: 401, message: 'Your session has ended. Log in again to go on.' },
   FORBIDDEN: {

@@ -23,8 +23,9 @@ export function addressOf(host: string, port: number): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
-/** "SOCKS5", "HTTP". */
+/** "SOCKS5", "HTTP", "Shadowsocks". */
 export function protocolLabel(protocol: string): string {
+  if (protocol === 'shadowsocks') return 'Shadowsocks';
   return protocol === 'socks5' || protocol === 'http' ? protocol.toUpperCase() : protocol;
 }
 

@@ -12,11 +12,16 @@ export default [
     children: [
       { path: 'dashboard', file: 'routes/dashboard.tsx' },
       { path: 'endpoints', file: 'routes/endpoints.tsx' },
+      { path: 'endpoints/:endpointId', file: 'routes/endpoint.tsx' },
       { path: 'credentials', file: 'routes/credentials.tsx' },
+      { path: 'credentials/:credentialId', file: 'routes/credential.tsx' },
+      { path: 'modems/:slotId', file: 'routes/modem.tsx' },
+      { path: 'nodes/:nodeId', file: 'routes/node.tsx' },
       { path: 'usage', file: 'routes/usage.tsx' },
       { path: '*', file: 'routes/not-found.tsx' },
     ],
   },
   { path: 'credentials/:credentialId/reveal', file: 'routes/reveal-credential.ts' },
+  { path: 'endpoints/:endpointId/shadowsocks', file: 'routes/shadowsocks-access.ts' },
   { path: 'usage.csv', file: 'routes/usage-csv.ts' },
 ] satisfies RouteConfig;

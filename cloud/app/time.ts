@@ -46,6 +46,27 @@ export function hourOfDay(epochMs: number, zone: string): number {
   return Number(parts(epochMs, zone).hour);
 }
 
+/** "2026-11-23T14:05" in `zone`: what an input of type datetime-local holds. */
+export function localOfEpoch(epochMs: number, zone: string): string {
+  const part = parts(epochMs, zone);
+  return `${part.year.padStart(4, '0')}-${part.monthNumber}-${part.day.padStart(2, '0')}T${part.hour}:${part.minute}`;
+}
+
+/**
+ * The instant at which clocks in `zone` show that; null for what is no such text. Of an hour that comes twice, the
+ * first or the second; an hour that is left out is moved by it.
+ */
+export function epochOfLocal(text: string, zone: string): number | null {
+  const match = /^(\d{4})-(\d{2})-(\d{2})T(\d{2}):(\d{2})(?::\d{2}(?:\.\d+)?)?$/.exec(text);
+  if (!match) return null;
+  const wanted = Date.parse(`${text.slice(0, 16)}:00Z`);
+  if (Number.isNaN(wanted)) return null;
+  // The zone's distance from UTC is not known before the instant is: guess, and mend the guess once.
+  let at = wanted;
+  for (let round = 0; round < 2; round += 1) at += wanted - Date.parse(`${localOfEpoch(at, zone)}:00Z`);
+  return at;
+}
+
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
 const formatters = new Map<string, Intl.DateTimeFormat>();
 const MAX_FORMATTERS = 64;

@@ -1,10 +1,12 @@
 /** One endpoint: its address, where it leaves, whether it works, and a command to try it. */
+import { Link } from '@remix-run/react';
 import type { EndpointView } from '../api-types';
 import { addressOf, curlCommand, protocolLabel } from '../curl-command';
 import { revealSecret } from '../secrets';
 import { CopyButton, CopyWordButton } from './copy-button';
 import { Icon } from './icons';
 import { Pill, VirtualTag } from './pills';
+import { ShadowsocksRow } from './shadowsocks-row';
 
 const MASK = '••••••••';
 
@@ -26,15 +28,45 @@ export function EndpointCard(props: {
               {protocolLabel(protocol)}
             </span>
           ))}
+          {endpoint.tls !== null && (
+            <span
+              className="tag"
+              title={endpoint.tls === 'required' ? 'Nothing is spoken without TLS' : 'With and without TLS'}
+            >
+              TLS
+            </span>
+          )}
+          {endpoint.openTo !== null && (
+            <span className="tag" title={endpoint.openTo.sourceAddresses.join(', ')}>
+              OPEN TO {endpoint.openTo.sourceAddresses.length}
+            </span>
+          )}
+          {endpoint.chain.length > 0 && (
+            <span
+              className="tag"
+              title={endpoint.chain.map(hop => `${hop.protocol} ${hop.host}:${hop.port}`).join(', ')}
+            >
+              {endpoint.chain.length === 1 ? '1 HOP' : `${endpoint.chain.length} HOPS`}
+            </span>
+          )}
           {endpoint.reach === 'relay' && <span className="tag">RELAY</span>}
         </div>
-        {!endpoint.nodeOnline ? (
-          <Pill tone="bad">Offline</Pill>
-        ) : endpoint.problem === null ? (
-          <Pill tone="ok">Online</Pill>
-        ) : (
-          <Pill tone="warn">Needs attention</Pill>
-        )}
+        <div className="endpoint-tools">
+          {!endpoint.nodeOnline ? (
+            <Pill tone="bad">Offline</Pill>
+          ) : endpoint.problem === null ? (
+            <Pill tone="ok">Online</Pill>
+          ) : (
+            <Pill tone="warn">Needs attention</Pill>
+          )}
+          <Link
+            className="button"
+            to={`/endpoints/${endpoint.id}`}
+            aria-label={`Settings of ${endpoint.name}`}
+          >
+            Settings
+          </Link>
+        </div>
       </div>
       {endpoint.problem !== null && (
         <p className="note note-warn endpoint-problem">
@@ -86,6 +118,15 @@ export function EndpointCard(props: {
       </dl>
       <ul className="commands">
         {endpoint.protocols.map(protocol => {
+          if (protocol === 'shadowsocks')
+            return (
+              <ShadowsocksRow
+                key={`${protocol} ${credential?.id}`}
+                endpoint={endpoint}
+                credential={credential}
+                secretsAllowed={secretsAllowed}
+              />
+            );
           const command = (secret: string, username = credential?.username ?? 'USER') =>
             curlCommand({ protocol, host: endpoint.host, port: endpoint.port, username, secret, echoUrl });
           const whole = async () => {

@@ -1,5 +1,6 @@
 /** One modem of the dashboard: where it leaves to the world, how it is, what it carries now. */
 import { formatBitRate } from '@mastline/shared/base/bytes';
+import { Link } from '@remix-run/react';
 import type { ModemView } from '../api-types';
 import type { Samples } from '../use-live';
 import { CopyButton } from './copy-button';
@@ -19,7 +20,22 @@ export function ModemCard({ modem, samples }: { modem: ModemView; samples: Sampl
             {modem.virtual && <VirtualTag />}
           </h3>
           <p className="muted small">
-            {modem.nodeName} · slot <span className="number">{modem.slot}</span>
+            {modem.own ? (
+              <Link className="quiet" to={`/nodes/${modem.nodeId}`}>
+                {modem.nodeName}
+              </Link>
+            ) : (
+              modem.nodeName
+            )}{' '}
+            · slot <span className="number">{modem.slot}</span>
+            {modem.own && (
+              <>
+                {' · '}
+                <Link className="quiet" to={`/modems/${modem.slotId}`} aria-label={`Limits of ${name}`}>
+                  limits
+                </Link>
+              </>
+            )}
           </p>
         </div>
         <ModemPill state={modem.state} nodeOnline={modem.nodeOnline} />

@@ -10,6 +10,8 @@ import { Icon } from '../components/icons';
 import { Moment } from '../components/moment';
 import { Pill } from '../components/pills';
 import { SecretBox } from '../components/secret-box';
+import { limitsSummary } from '../limits-form';
+import { zoneOf } from '../look.server';
 import { pageTitle } from '../page-title';
 import { maySeeSecrets } from '../secrets';
 
@@ -17,7 +19,10 @@ export const meta = pageTitle('Credentials');
 
 export const loader = (args: LoaderFunctionArgs) =>
   asMember(args, async (api, viewer) => ({
-    credentials: await api.credentials.list(),
+    credentials: (await api.credentials.list()).map(({ limits, ...one }) => ({
+      ...one,
+      limits: limitsSummary(limits, zoneOf(args.request), 2),
+    })),
     customer: viewer.active.kinds.includes('customer'),
     secretsAllowed: maySeeSecrets(viewer.active.role),
   }));
@@ -49,6 +54,7 @@ export default function Credentials() {
                 <th scope="col">State</th>
                 <th scope="col">User name</th>
                 <th scope="col">Secret</th>
+                <th scope="col">Limits</th>
                 <th scope="col" className="right">
                   Today
                 </th>
@@ -80,6 +86,15 @@ export default function Credentials() {
                     ) : (
                       <span className="muted">hidden</span>
                     )}
+                  </td>
+                  <td data-label="Limits">
+                    <Link
+                      className="limits-link"
+                      to={`/credentials/${one.id}`}
+                      aria-label={`Limits of ${one.name}: ${one.limits ?? 'none'}`}
+                    >
+                      {one.limits ?? 'none'}
+                    </Link>
                   </td>
                   <td data-label="Today" className="right number" title="Since midnight UTC">
                     {formatBytes(one.bytesToday)}

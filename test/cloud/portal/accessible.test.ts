@@ -23,6 +23,9 @@ const SCREENS = [
   'usage',
   'usage?range=7d&by=hour',
   'usage?range=30d',
+  'endpoints/01900000-0000-7000-8000-000000000203',
+  'endpoints/01900000-0000-7000-8000-000000000205',
+  'credentials/01900000-0000-7000-8000-000000000302',
 ];
 
 /** What axe would call serious, as far as it can be told simply. */

@@ -63,10 +63,18 @@ for (const look of ['light', 'dark'] as const)
       await new Promise(resolve => setTimeout(resolve, width === 1440 && look === 'light' ? 1000 : 60));
     }
     await shoot('dashboard');
-    for (const screen of ['endpoints', 'credentials', 'usage']) {
-      await page.goto(`${portal.url}/${screen}`);
+    const settings = '01900000-0000-7000-8000-000000000';
+    for (const [name, path] of [
+      ['endpoints', 'endpoints'],
+      ['endpoint', `endpoints/${settings}203`],
+      ['endpoint-shadowsocks', `endpoints/${settings}205`],
+      ['credentials', 'credentials'],
+      ['credential', `credentials/${settings}302`],
+      ['usage', 'usage'],
+    ] as const) {
+      await page.goto(`${portal.url}/${path}`);
       await page.waitForLoadState('networkidle');
-      await shoot(screen);
+      await shoot(name);
     }
     await page.goto(`${portal.url}/usage?range=7d&by=hour`);
     await page.locator('.chart-bars').focus();

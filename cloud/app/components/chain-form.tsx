@@ -1,0 +1,127 @@
+/**
+ * Upstream proxies behind the modem. One empty hop stands at the end to add the next, so that it works without a
+ * script; passwords go in and never come out.
+ */
+import { Form } from '@remix-run/react';
+import { HOP_PROTOCOLS, type HopValues, METHODS } from '../endpoint-form';
+import { Field, useFirstProblem } from './field';
+import { SaveBar } from './save-bar';
+
+export function ChainForm(props: {
+  hops: HopValues[];
+  problems: Record<string, string> | undefined;
+  saved: boolean;
+  allowed: boolean;
+}) {
+  const { hops, problems } = props;
+  const form = useFirstProblem(problems);
+  return (
+    <Form ref={form} method="post" className="card" noValidate aria-label="Chain">
+      <fieldset className="settings" disabled={!props.allowed}>
+        <section className="settings-part">
+          <h2>Chain</h2>
+          <p className="muted">
+            Upstream proxies that flows pass after the modem, in this order. TCP only; a hop that fails is
+            named in the answer.
+          </p>
+          {hops.map((hop, at) => (
+            <Hop
+              // Rows have no identity but their place: the empty one has no id.
+              // biome-ignore lint/suspicious/noArrayIndexKey: see above
+              key={at}
+              hop={hop}
+              at={at}
+              problems={problems ?? {}}
+            />
+          ))}
+        </section>
+        {props.allowed && <SaveBar label="Save chain" saved={props.saved} intent="chain" />}
+      </fieldset>
+    </Form>
+  );
+}
+
+function Hop({ hop, at, problems }: { hop: HopValues; at: number; problems: Record<string, string> }) {
+  const name = (field: string) => `hop.${at}.${field}`;
+  const own = (field: string) => ({ name: name(field), problem: problems[name(field)] });
+  return (
+    <fieldset className="hop">
+      <legend>{hop.id === '' ? 'Add a hop' : `Hop ${at + 1}`}</legend>
+      <input type="hidden" name={name('id')} value={hop.id} />
+      <div className="hop-fields">
+        <Field {...own('protocol')} label="Protocol">
+          {input => (
+            <select className="select" {...input} defaultValue={hop.protocol}>
+              {HOP_PROTOCOLS.map(([value, label]) => (
+                <option key={value} value={value}>
+                  {label}
+                </option>
+              ))}
+            </select>
+          )}
+        </Field>
+        <Field {...own('host')} label="Host" className="hop-host">
+          {input => (
+            <input
+              className="input"
+              {...input}
+              autoComplete="off"
+              spellCheck={false}
+              defaultValue={hop.host}
+            />
+          )}
+        </Field>
+        <Field {...own('port')} label="Port">
+          {input => (
+            <input
+              className="input"
+              {...input}
+              inputMode="numeric"
+              autoComplete="off"
+              defaultValue={hop.port}
+            />
+          )}
+        </Field>
+        <Field {...own('username')} label="User name" className="not-shadowsocks">
+          {input => (
+            <input
+              className="input"
+              {...input}
+              autoComplete="off"
+              spellCheck={false}
+              defaultValue={hop.username}
+            />
+          )}
+        </Field>
+        <Field {...own('method')} label="Cipher" className="only-shadowsocks">
+          {input => (
+            <select className="select" {...input} defaultValue={hop.method}>
+              {METHODS.map(method => (
+                <option key={method} value={method}>
+                  {method}
+                </option>
+              ))}
+            </select>
+          )}
+        </Field>
+        <Field {...own('secret')} label="Password" className="hop-secret">
+          {input => (
+            <input
+              className="input"
+              {...input}
+              type="password"
+              autoComplete="new-password"
+              placeholder={hop.hasSecret ? 'Stored; type to replace' : ''}
+            />
+          )}
+        </Field>
+      </div>
+      {hop.id !== '' && (
+        <label className="check">
+          <input type="checkbox" name={name('remove')} defaultChecked={hop.remove} />
+          Remove this hop
+        </label>
+      )}
+    </fieldset>
+  );
+}

@@ -1,0 +1,55 @@
+/** One field of a form: label, what goes into it, a hint, and beside it what is wrong with it. */
+import { type ReactNode, useEffect, useRef } from 'react';
+
+/** What an input of the field must be given. */
+export interface FieldInput {
+  id: string;
+  name: string;
+  'aria-invalid': boolean;
+  'aria-describedby': string | undefined;
+}
+
+export function Field(props: {
+  /** Unique on the page, with `prefix`. */
+  name: string;
+  prefix?: string;
+  label: string;
+  hint?: ReactNode;
+  problem?: string | undefined;
+  className?: string;
+  children: (input: FieldInput) => ReactNode;
+}) {
+  const { name, label, hint, problem, className } = props;
+  const id = `${props.prefix ?? ''}${name}`.replaceAll('.', '-');
+  const described = [hint && `${id}-hint`, problem && `${id}-problem`].filter(Boolean).join(' ');
+  return (
+    <div className={`field ${className ?? ''}`}>
+      <label htmlFor={id}>{label}</label>
+      {props.children({
+        id,
+        name,
+        'aria-invalid': problem !== undefined,
+        'aria-describedby': described === '' ? undefined : described,
+      })}
+      {problem && (
+        <p className="field-error" id={`${id}-problem`}>
+          {problem}
+        </p>
+      )}
+      {hint && (
+        <p className="field-hint" id={`${id}-hint`}>
+          {hint}
+        </p>
+      )}
+    </div>
+  );
+}
+
+/** A form that goes to its first wrong field whenever it comes back refused. */
+export function useFirstProblem(refused: unknown) {
+  const form = useRef<HTMLFormElement>(null);
+  useEffect(() => {
+    if (refused) form.current?.querySelector<HTMLElement>('[aria-invalid=true]')?.focus();
+  }, [refused]);
+  return form;
+}

@@ -1,0 +1,26 @@
+/** The foot of a settings form: the button, and whether the last save held. */
+import { useNavigation } from '@remix-run/react';
+import { Icon } from './icons';
+
+export function SaveBar({ label, saved, intent }: { label: string; saved: boolean; intent: string }) {
+  const { formData } = useNavigation();
+  const busy = formData?.get('intent') === intent;
+  return (
+    <div className="save-bar">
+      <button type="submit" name="intent" value={intent} className="button button-main" aria-disabled={busy}>
+        <span className="swap">
+          <span data-on={!busy}>{label}</span>
+          <span data-on={busy}>Saving…</span>
+        </span>
+      </button>
+      <span role="status" className="saved">
+        {saved && !busy && (
+          <>
+            <Icon name="check" size={17} />
+            Saved. Connected nodes get it at once.
+          </>
+        )}
+      </span>
+    </div>
+  );
+}

@@ -98,9 +98,10 @@ export function packUssd(text: string): Buffer | null {
   return packSeptets(septets);
 }
 
-/** The other direction: takes off the filling carriage return. */
+/** The other direction: takes off the filling carriage return, or the zeros of those who do not write it. */
 export function unpackUssd(octets: Uint8Array): string {
   const septets = unpackSeptets(octets, Number.POSITIVE_INFINITY);
-  if (septets.length % 8 === 0 && septets.at(-1) === CARRIAGE_RETURN) septets.pop();
+  const last = septets.at(-1);
+  if (septets.length % 8 === 0 && (last === CARRIAGE_RETURN || last === 0)) septets.pop();
   return septetsToText(septets);
 }

@@ -5,6 +5,8 @@
  */
 import { CodedError } from '@mastline/shared/base/coded-error';
 import { septetsToText, unpackSeptets } from './gsm7';
+import { instantOf } from './network-time';
+import { readUcs2 } from './ucs2';
 
 /** One part of a long message (23.040 part 9.2.3.24.1). */
 export interface Part {
@@ -22,6 +24,8 @@ export type StoredPdu =
 /** A TPDU is at most 164 octets, a service centre part at most 12; firmware pads a little. */
 export const MAX_PDU_BYTES = 255;
 
+/** 23.040 part 9.1.2.5: an address has at most 12 octets, two of which are its length and type. */
+const MAX_SENDER_DIGITS = 20;
 const UDHI = 0x40;
 const INTERNATIONAL = 0x10;
 const ALPHANUMERIC = 0x50;
@@ -71,12 +75,6 @@ export function alphabetOf(coding: number): Alphabet {
   return bits === 1 ? 'binary' : bits === 2 ? 'ucs2' : 'gsm7';
 }
 
-/** UTF-16BE as SMS and USSD carry it; a lone last octet is dropped. */
-export function readUcs2(octets: Uint8Array): string {
-  const even = octets.length - (octets.length % 2);
-  return Buffer.from(octets.subarray(0, even)).swap16().toString('utf16le');
-}
-
 interface UserDataShape {
   length: number;
   coding: number;
@@ -122,6 +120,7 @@ function readHeader(header: Uint8Array): Part | null {
 
 function readAddress(octets: Octets): string {
   const digits = octets.one('sender length');
+  if (digits > MAX_SENDER_DIGITS) throw malformed(`a sender of ${digits} digits`);
   const type = octets.one('sender type');
   const value = octets.take(Math.ceil(digits / 2), 'sender');
   if ((type & NUMBER_TYPE) === ALPHANUMERIC)
@@ -136,22 +135,14 @@ function nibble(value: number): string {
   return BCD_DIGITS.charAt(value);
 }
 
-/** Swapped decimal digits, the zone in quarters of an hour; null when they are no instant. */
+/** Swapped decimal digits, the zone with a sign; null when they are no instant. */
 function readTimestamp(octets: Uint8Array): number | null {
-  const [year, month, day, hour, minute, second] = Array.from(octets.subarray(0, 6), swapped);
+  const digits = Array.from(octets.subarray(0, 6), swapped);
+  const [year = Number.NaN, month = 0, day = 0, hour = 0, minute = 0, second = 0] = digits;
   const zoneOctet = octets[6] ?? 0;
   const zone = swapped(zoneOctet & 0xf7);
-  for (const value of [year, month, day, hour, minute, second, zone])
-    if (value === undefined || Number.isNaN(value)) return null;
-  if (!year && !month && !day) return null;
-  const quarters = (zoneOctet & 0x08) === 0 ? (zone ?? 0) : -(zone ?? 0);
-  const local = Date.UTC(2000 + (year ?? 0), (month ?? 0) - 1, day, hour, minute, second);
-  const back = new Date(local);
-  // 31 February and the like would roll over instead of being refused.
-  if (back.getUTCMonth() + 1 !== month || back.getUTCDate() !== day || back.getUTCHours() !== hour)
-    return null;
-  if (back.getUTCMinutes() !== minute || quarters > 56 || quarters < -48) return null;
-  return local - quarters * 15 * 60_000;
+  const quarters = (zoneOctet & 0x08) === 0 ? zone : -zone;
+  return instantOf({ year, month, day, hour, minute, second, quarters });
 }
 
 function swapped(octet: number): number {

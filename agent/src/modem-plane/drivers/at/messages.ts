@@ -1,19 +1,19 @@
 /**
  * Reads and deletes the messages a SIM has received, for balance and notices of its own carrier. Asks in PDU form; a
- * modem that only has text form is asked for it in UCS2, so that every letter survives. Parts of a long message are
- * put together when all are there. Nothing is ever sent.
+ * modem that only has text form is asked for it in UCS2, so that every letter survives. One that cannot be read is shown
+ * as such, not left out. What a PDU says and how parts are joined is ../../sms. Nothing is ever sent.
  */
+import { messageOf } from '@mastline/shared/base/coded-error';
 import type { Outcome, ShortMessage } from '../../driver';
+import { joinParts, partIndexes, type ReceivedPart } from '../../sms/join-parts';
+import { instantOf } from '../../sms/network-time';
+import { MAX_PDU_BYTES, readStoredPdu } from '../../sms/pdu';
+import { readUcs2Hex } from '../../sms/ucs2';
 import * as commands from './commands';
 import { allFieldsNamed, fieldsOf, wholeOf } from './fields';
-import { decodeUcs2Hex } from './gsm-text';
 import { type AtTalk, fault } from './session';
-import { type DeliveredMessage, instantOf, readDeliver } from './sms-pdu';
 
-interface StoredMessage extends DeliveredMessage {
-  index: number;
-  unread: boolean;
-}
+const HEX = /^([0-9A-F]{2})+$/i;
 
 export async function readMessages(talk: AtTalk): Promise<Outcome<ShortMessage[]>> {
   const form = await chooseForm(talk);
@@ -29,11 +29,12 @@ export async function readMessages(talk: AtTalk): Promise<Outcome<ShortMessage[]
 
 /** Deletes every part of the message that `readMessages` gave this index. */
 export async function deleteMessages(talk: AtTalk, index: string): Promise<Outcome<true>> {
-  if (!/^\d{1,5}(\+\d{1,5})*$/.test(index))
+  const parts = partIndexes(index);
+  if (!parts.every(part => /^\d{1,5}$/.test(part)))
     return fault('failed', 'bad-index', `"${index}" is not an index that messages() gave`);
   const store = await useStore(talk);
   if (!store.ok) return store;
-  for (const part of index.split('+')) {
+  for (const part of parts) {
     const deleted = await talk.ask(commands.deleteMessage(Number(part)));
     if (!deleted.ok) return deleted;
   }
@@ -65,28 +66,41 @@ async function useStore(talk: AtTalk): Promise<Outcome<true>> {
   return smsStore === null ? { ok: true, value: true } : talk.ask(commands.messageStore(smsStore));
 }
 
-/** `+CMGL: 3,0,,24` and its PDU. Null for what was sent or written here, and for what cannot be read. */
-function readPduEntry(line: string): StoredMessage | null {
+/** `+CMGL: 3,0,,24` and its PDU. Null for what was sent or written here, and for what is no entry at all. */
+function readPduEntry(line: string): ReceivedPart | null {
   const [, body] = line.split('\n');
   const fields = allFieldsNamed([line], '+CMGL')[0];
-  const index = wholeOf(fields?.[0]);
+  const at = wholeOf(fields?.[0]);
   const status = wholeOf(fields?.[1]);
-  if (index === null || (status !== 0 && status !== 1) || body === undefined) return null;
-  const message = readDeliver(body);
-  return message === null ? null : { ...message, index, unread: status === 0 };
+  if (at === null || (status !== 0 && status !== 1) || body === undefined) return null;
+  const known = { index: String(at), unread: status === 0 };
+  if (!HEX.test(body) || body.length > 2 * MAX_PDU_BYTES)
+    return unreadable(known, 'its PDU is not hexadecimal');
+  try {
+    const pdu = readStoredPdu(Buffer.from(body, 'hex'));
+    if (pdu.kind === 'other') return null;
+    const { sender, sentAtMs, text, part } = pdu;
+    return { ...known, sender, receivedAt: sentAtMs, text, part };
+  } catch (error) {
+    return unreadable(known, messageOf(error));
+  }
+}
+
+function unreadable(known: { index: string; unread: boolean }, why: string): ReceivedPart {
+  return { ...known, sender: '', receivedAt: null, text: `[unreadable: ${why}]`, part: null };
 }
 
 /** `+CMGL: 3,"REC UNREAD","002B…",,"24/01/31,10:20:30+12"` and its text, number and text in hexadecimal UCS2. */
-function readTextEntry(line: string): StoredMessage | null {
+function readTextEntry(line: string): ReceivedPart | null {
   const [head = '', body = ''] = line.split('\n');
   const [index, status, sender = '', , time = ''] = fieldsOf(head.replace(/^\+CMGL:\s*/, ''));
   const at = wholeOf(index);
   if (at === null || !status?.startsWith('REC')) return null;
   return {
-    index: at,
+    index: String(at),
     unread: status === 'REC UNREAD',
-    sender: decodeUcs2Hex(sender) ?? sender,
-    text: decodeUcs2Hex(body) ?? body,
+    sender: readUcs2Hex(sender) ?? sender,
+    text: readUcs2Hex(body) ?? body,
     receivedAt: readTime(time),
     part: null,
   };
@@ -100,34 +114,4 @@ function readTime(text: string): number | null {
     .slice(1)
     .map(Number);
   return instantOf({ year, month, day, hour, minute, second, quarters });
-}
-
-/** Whole messages and complete sets of parts; parts of an incomplete set stay as they are. Oldest first. */
-function joinParts(stored: readonly StoredMessage[]): ShortMessage[] {
-  const sets = new Map<string, StoredMessage[]>();
-  for (const message of stored) {
-    const { part, sender, index } = message;
-    const key = part ? `${sender}/${part.reference}/${part.total}` : `alone/${index}`;
-    sets.set(key, [...(sets.get(key) ?? []), message]);
-  }
-  return [...sets.values()]
-    .flatMap(parts => (isComplete(parts) ? [asOne(parts)] : parts.map(part => asOne([part]))))
-    .sort((a, b) => (a.receivedAt ?? 0) - (b.receivedAt ?? 0));
-}
-
-function isComplete(parts: readonly StoredMessage[]): boolean {
-  const numbers = new Set(parts.map(message => message.part?.number));
-  return parts.length === numbers.size && numbers.size === (parts[0]?.part?.total ?? 1);
-}
-
-function asOne(parts: readonly StoredMessage[]): ShortMessage {
-  const inOrder = [...parts].sort((a, b) => (a.part?.number ?? 0) - (b.part?.number ?? 0));
-  const [first] = inOrder;
-  return {
-    index: inOrder.map(message => message.index).join('+'),
-    sender: first?.sender ?? '',
-    receivedAt: first?.receivedAt ?? null,
-    text: inOrder.map(message => message.text).join(''),
-    unread: inOrder.some(message => message.unread),
-  };
 }

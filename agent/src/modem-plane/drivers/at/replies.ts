@@ -4,8 +4,9 @@
  * connections are data-replies.ts, messages are sms-pdu.ts.
  */
 import type { Registration, SimState } from '../../driver';
+import { unpackUssd } from '../../sms/gsm7';
+import { readUcs2Hex } from '../../sms/ucs2';
 import { allFieldsNamed, fieldsNamed, hexOf, wholeOf, wholeWithin } from './fields';
-import { decodeUcs2Hex, unpackGsm7 } from './gsm-text';
 import { splitLine } from './urcs';
 
 /** The value of `867…` or of `+CGSN: "867…"`: what stands alone, or the first field of a named line. */
@@ -161,7 +162,7 @@ export function readOperator(lines: readonly string[]): Operator | null {
 
 /** With CSCS="UCS2" names come as hexadecimal UTF-16. */
 function textOfName(name: string): string {
-  return /^(00[0-9A-F]{2}){2,}$/i.test(name) ? (decodeUcs2Hex(name) ?? name) : name;
+  return /^(00[0-9A-F]{2}){2,}$/i.test(name) ? (readUcs2Hex(name) ?? name) : name;
 }
 
 /** `+QNWINFO: "FDD LTE","26201","LTE BAND 3",1650`; a second line for the NR leg. Empty without service. */
@@ -207,8 +208,8 @@ function ussdText({ text, dcs, packed }: { text: string; dcs: number; packed: bo
   const hex = /^([0-9A-F]{2})+$/i.test(text);
   // TS 23.038 5: group 01xx with the alphabet 10.
   const ucs2 = (dcs & 0xcc) === 0x48;
-  if (ucs2 && hex && text.length % 4 === 0) return decodeUcs2Hex(text) ?? text;
-  return packed && hex ? unpackGsm7(Buffer.from(text, 'hex')) : text;
+  if (ucs2 && hex && text.length % 4 === 0) return readUcs2Hex(text) ?? text;
+  return packed && hex ? unpackUssd(Buffer.from(text, 'hex')) : text;
 }
 
 /** `+QTEMP: 34,31,31` or lines of `+QTEMP:"sensor","41"`: the hottest that is plausible, in °C. */

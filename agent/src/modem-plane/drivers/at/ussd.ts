@@ -5,8 +5,8 @@
  */
 import type { Timer } from '@mastline/shared/base/clock';
 import type { Outcome } from '../../driver';
+import { packUssd } from '../../sms/gsm7';
 import * as commands from './commands';
-import { packGsm7Hex } from './gsm-text';
 import { readUssd, type UssdAnswer } from './replies';
 import { type AtTalk, fault } from './session';
 
@@ -22,7 +22,7 @@ export async function askUssd(talk: AtTalk, code: string): Promise<Outcome<strin
   const packed = ussd === 'packed';
   const waiting = nextAnswer(talk, packed);
   try {
-    const sent = await talk.ask(commands.sendUssd(packed ? (packGsm7Hex(code) ?? code) : code));
+    const sent = await talk.ask(commands.sendUssd(packed ? (packedHex(code) ?? code) : code));
     if (!sent.ok) return sent;
     const answer = await waiting.answer;
     if (answer === null) {
@@ -80,4 +80,9 @@ function nextAnswer(talk: AtTalk, packed: boolean): { answer: Promise<UssdAnswer
       stopListening();
     },
   };
+}
+
+/** As Huawei sticks want it; null when a letter is not in the alphabet. */
+function packedHex(code: string): string | null {
+  return packUssd(code)?.toString('hex').toUpperCase() ?? null;
 }

@@ -5,7 +5,8 @@
 import { CodedError } from '@mastline/shared/base/coded-error';
 import type { Outcome } from '../../driver';
 import { packUssd, unpackUssd } from '../../sms/gsm7';
-import { alphabetOf, readUcs2 } from '../../sms/pdu';
+import { alphabetOf } from '../../sms/pdu';
+import { readUcs2 } from '../../sms/ucs2';
 import { type Ask, done, failed } from './ask';
 import type { IndicationHub } from './indication-hub';
 import { type UssdReply, ussd } from './text-services';

@@ -1,12 +1,27 @@
 /** Received messages, from the examples of the standard's readers and from an encoder of our own; and hostile ones. */
 import assert from 'node:assert/strict';
-import { decodeUcs2Hex, packGsm7Hex, unpackGsm7 } from '@mastline/agent/modem-plane/drivers/at/gsm-text';
-import { readDeliver } from '@mastline/agent/modem-plane/drivers/at/sms-pdu';
+import { packUssd, unpackUssd } from '@mastline/agent/modem-plane/sms/gsm7';
+import { readStoredPdu } from '@mastline/agent/modem-plane/sms/pdu';
+import { readUcs2Hex } from '@mastline/agent/modem-plane/sms/ucs2';
+import { codeOf } from '@mastline/shared/base/coded-error';
 import fc from 'fast-check';
 import { type Delivered, delivered } from '../../../simulators/at/deliver-pdu';
 import { suite } from '../../../support/suite';
 
-const test = suite('received messages');
+const test = suite('delivered messages');
+/** Null for what is no whole message; any other failure than that is thrown. */
+function readDeliver(hex: string) {
+  try {
+    const pdu = readStoredPdu(Buffer.from(hex, 'hex'));
+    if (pdu.kind === 'other') return null;
+    const { sender, sentAtMs, text, part } = pdu;
+    return { sender, receivedAt: sentAtMs, text, part };
+  } catch (error) {
+    if (codeOf(error) === 'sms/malformed') return null;
+    throw error;
+  }
+}
+
 const NOON = { year: 24, month: 1, day: 31, hour: 12, minute: 0, second: 30, quarters: 0 };
 
 test('reads a published message', () => {
@@ -87,23 +102,23 @@ test('hostile bytes give a message or none, and nothing else', async () => {
   await fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), bytes => {
       const read = readDeliver(Buffer.from(bytes).toString('hex'));
-      if (read) assert.ok(read.text.length <= 320 && read.sender.length <= 21);
+      if (read) assert.ok(read.text.length <= 420 && read.sender.length <= 21);
     }),
     { numRuns: 5000 },
   );
 });
 
 test('codes are packed as Huawei sticks want them', () => {
-  assert.equal(packGsm7Hex('*100#'), 'AA180C3602');
+  assert.equal(packUssd('*100#')?.toString('hex'), 'aa180c3602');
   for (const code of ['*100#', '*1#', '1234567', '12345678', '#123*45*6789#'])
-    assert.equal(unpackGsm7(Buffer.from(packGsm7Hex(code) ?? '', 'hex')), code, code);
-  assert.equal(packGsm7Hex('Ж'), null);
+    assert.equal(unpackUssd(packUssd(code) ?? Buffer.alloc(0)), code, code);
+  assert.equal(packUssd('Ж'), null);
 });
 
 test('broken UCS2 does not become broken text', () => {
-  assert.equal(decodeUcs2Hex('D83D'), '\ufffd');
-  assert.equal(decodeUcs2Hex('D83DDE00'), '😀');
-  assert.equal(decodeUcs2Hex('004'), null);
+  assert.equal(readUcs2Hex('D83D'), '\ufffd');
+  assert.equal(readUcs2Hex('D83DDE00'), '😀');
+  assert.equal(readUcs2Hex('004'), null);
 });
 
 test.run();

@@ -30,6 +30,9 @@ const MAX_NAMES = 64;
 /** Addresses that may answer; the oldest is forgotten. */
 const MAX_PEERS = 512;
 
+/** Without a datagram for so long, an association does not hold up an agent that drains. */
+const RESTS_AFTER_MS = 2_000;
+
 /** Who asked, and how answers go back. */
 export interface AssociationOptions {
   lane: Lane;
@@ -104,6 +107,11 @@ export class Association {
     return this.#egress?.slot ?? null;
   }
 
+  /** Nothing has passed for a moment: may be closed without harm when the agent drains. */
+  get resting(): boolean {
+    return this.#idleTick() - this.#deadlineTick >= ticksOf(RESTS_AFTER_MS);
+  }
+
   /** Takes its place before there is a datagram. Says why when policy or a limit refused it. */
   open(): RefusalReason | null {
     return this.#closed ? 'draining' : this.#admit(null);
@@ -150,7 +158,7 @@ export class Association {
   #admit(target: Target | null): RefusalReason | null {
     const { endpointId, credentialId } = this;
     const { limiter } = this.#lane;
-    if (this.#lane.draining) return 'draining';
+    if (this.#lane.draining && !this.#carriage) return 'draining';
     // Chains are for TCP, and past them nothing goes.
     if (this.#lane.policy.endpoints.get(endpointId)?.chain?.length) return 'command-not-supported';
     const { guest } = this.#options;

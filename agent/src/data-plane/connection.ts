@@ -278,6 +278,18 @@ export class Connection implements Stranger {
     this.socket.resume();
   }
 
+  /** Nothing is under way. */
+  get resting(): boolean {
+    return this.#session.resting ?? false;
+  }
+
+  /** Ends a connection that rests: with an end, since nothing is cut off. */
+  leave(): void {
+    if (this.#closed) return;
+    this.#free();
+    this.socket.destroy();
+  }
+
   /** Ends everything now. The client gets a reset, since what it got may be half of something. */
   cut(): void {
     if (this.#closed) return;

@@ -88,9 +88,9 @@ export class HttpSession implements Session {
     else this.#finish();
   }
 
-  /** Between requests with nothing read: may be closed without harm when the agent drains. */
+  /** Between requests, with nothing read, and all of the last answer is out. */
   get resting(): boolean {
-    return this.#at === 'head' && this.#unread.length === 0;
+    return this.#at === 'head' && this.#unread.length === 0 && this.#connection.down.idle;
   }
 
   /** Does what can be done with the bytes at hand; stops reading while they have to wait. */

@@ -194,13 +194,14 @@ export class Lane {
     return this.#connections.size;
   }
 
-  /** Refuses what is new, waits up to `graceMs` for what runs, cuts the rest. Usage is handed on to the last byte. */
+  /** Refuses what is new, leaves what rests, waits up to `graceMs` for what runs, cuts the rest. Usage is handed on to the last byte. */
   async close(graceMs: number): Promise<void> {
     this.draining = true;
     await Promise.all([...this.#listeners.values()].map(({ listener }) => listener.close()));
+    this.#leaveResting();
     for (const connection of this.#connections)
       if (!connection.flow && !connection.attached) connection.cut();
-    if (this.#connections.size > 0 && graceMs > 0)
+    if (!this.#empty && graceMs > 0)
       await new Promise<void>(resolve => {
         const timer = this.clock.after(graceMs, resolve);
         this.#whenEmpty = () => {
@@ -233,7 +234,7 @@ export class Lane {
   forget(connection: Connection): void {
     this.#connections.delete(connection);
     this.#openConnections.giveBack();
-    if (this.#connections.size === 0) this.#whenEmpty?.();
+    if (this.#empty) this.#whenEmpty?.();
   }
 
   /** Called by connections. */
@@ -377,8 +378,20 @@ export class Lane {
     return this.shadowsocks.hasKey(endpointId, credentialId) ? null : 'bad-credentials';
   }
 
+  get #empty(): boolean {
+    return this.#connections.size === 0 && this.associations.size === 0;
+  }
+
+  /** Nobody waits for what only rests. */
+  #leaveResting(): void {
+    for (const connection of this.#connections) if (connection.resting) connection.leave();
+    for (const association of this.associations) if (association.resting) association.close();
+    if (this.#empty) this.#whenEmpty?.();
+  }
+
   #onTick(): void {
     this.tick += 1;
+    if (this.draining) this.#leaveResting();
     if (this.tick % HOST_TICKS === 0) this.#lookAtHost();
     this.certificates.onTick(this.tick);
     this.meter.flush();

@@ -12,6 +12,10 @@ export class Lingering implements Session {
     this.#connection = connection;
   }
 
+  get resting(): boolean {
+    return false;
+  }
+
   clientData(_bytes: Buffer): void {}
   clientEnd(): void {}
   clientDrained(): void {}

@@ -12,6 +12,8 @@ export interface Session extends OriginReader, OriginListener {
   clientEnd(): void;
   /** Everything sent toward the client is out: read the origin on. */
   clientDrained(): void;
+  /** Nothing is under way: the connection may be closed without harm when the agent drains. Left out: never. */
+  readonly resting?: boolean;
   /** The connection's deadline has passed. */
   timedOut(): void;
 }

@@ -68,6 +68,10 @@ export class Socks5UdpSession extends Lingering {
     this.#socket = null;
   }
 
+  override get resting(): boolean {
+    return this.#association?.resting ?? false;
+  }
+
   override clientEnd(): void {
     this.#connection.cut();
   }

@@ -242,8 +242,8 @@ export class Lane {
     this.metrics.refused(reason);
   }
 
-  /** Before a connection has cost anything: what is not admitted is closed, and a flood is not answered. */
-  #admit(address: string, endpointId: string): boolean {
+  /** Called by listeners before a connection has cost anything: what is not admitted they close with a reset. */
+  admit(address: string, endpointId: string): boolean {
     this.metrics.accepted += 1;
     if (this.draining || !this.policy.endpoints.has(endpointId)) {
       this.refused('draining');
@@ -255,7 +255,8 @@ export class Lane {
     return false;
   }
 
-  #accept(socket: Wire, endpointId: string): void {
+  /** Called by listeners right after `admit`. */
+  accept(socket: Wire, endpointId: string): void {
     const endpoint = this.policy.endpoints.get(endpointId);
     if (!endpoint) throw new Error(`no endpoint ${endpointId} although it was admitted to`);
     const connection = new Connection(this, socket, endpoint, this.#place);
@@ -271,8 +272,8 @@ export class Lane {
     const { host, port } = endpoint.listen;
     const outcome = await listen(place ?? { host, port }, {
       memory: this.readBuffer,
-      admit: address => this.#admit(address, endpointId),
-      accepted: socket => this.#accept(socket, endpointId),
+      admit: address => this.admit(address, endpointId),
+      accepted: socket => this.accept(socket, endpointId),
     });
     if (!outcome.ok) return this.#notListening(endpointId, outcome.problem);
     // Datagrams are one thread's business: the one that opens ports itself.

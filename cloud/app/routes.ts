@@ -17,6 +17,7 @@ export default [
       { path: 'credentials/:credentialId', file: 'routes/credential.tsx' },
       { path: 'modems/:slotId', file: 'routes/modem.tsx' },
       { path: 'nodes/:nodeId', file: 'routes/node.tsx' },
+      { path: 'modems/:slotId/address', file: 'routes/rotation.tsx' },
       { path: 'usage', file: 'routes/usage.tsx' },
       { path: '*', file: 'routes/not-found.tsx' },
     ],

@@ -51,7 +51,16 @@ export function ModemCard({ modem, samples }: { modem: ModemView; samples: Sampl
       </p>
       <dl className="facts">
         <div>
-          <dt>Exit address</dt>
+          <dt>
+            Exit address ·{' '}
+            <Link
+              className="quiet"
+              to={`/modems/${modem.slotId}/address`}
+              aria-label={`Change address of ${name}`}
+            >
+              change
+            </Link>
+          </dt>
           <dd className="copyable modem-exit">
             {modem.exitAddress === null ? (
               <span className="muted">not known yet</span>

@@ -26,6 +26,7 @@ const SCREENS = [
   'endpoints/01900000-0000-7000-8000-000000000203',
   'endpoints/01900000-0000-7000-8000-000000000205',
   'credentials/01900000-0000-7000-8000-000000000302',
+  'modems/01900000-0000-7000-8000-000000000101/address',
 ];
 
 /** What axe would call serious, as far as it can be told simply. */

@@ -49,6 +49,7 @@ export function ModemCard({ modem, samples }: { modem: ModemView; samples: Sampl
           </>
         )}
       </p>
+      {modem.recovery && modem.nodeOnline && <RecoveryLine recovery={modem.recovery} />}
       <dl className="facts">
         <div>
           <dt>
@@ -95,5 +96,23 @@ export function ModemCard({ modem, samples }: { modem: ModemView; samples: Sampl
         </div>
       </dl>
     </article>
+  );
+}
+
+const OUTCOMES = {
+  mended: 'Brought back',
+  'not-mended': 'Could not be brought back',
+  'given-up': 'Given up',
+} as const;
+
+/** What its box did last to bring it back. */
+function RecoveryLine({ recovery }: { recovery: NonNullable<ModemView['recovery']> }) {
+  const last = recovery.rungs.at(-1);
+  const how = last === undefined ? '' : `, last step: ${last.rung} (${Math.round(last.tookMs / 1000)} s)`;
+  return (
+    <p className="muted small" title={last?.evidence}>
+      {OUTCOMES[recovery.outcome]} <Moment at={recovery.at} />
+      {how}
+    </p>
   );
 }

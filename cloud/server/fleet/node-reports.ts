@@ -58,6 +58,9 @@ interface KnownSlot {
   source_address: string | null;
   state: string;
   reason: string;
+  cause: string | null;
+  /** When the last attempt to bring it back ended. */
+  recovered_at: string | null;
   exit_address: string | null;
   model: string | null;
   firmware: string | null;
@@ -70,8 +73,8 @@ async function readSlots(
   node: NodeIdentity,
 ): Promise<Map<number, KnownSlot>> {
   const { rows } = await client.query<KnownSlot>(
-    `SELECT s.number, s.usb_path, s.interface, s.source_address, s.state, s.reason, s.exit_address, s.model, s.firmware,
-            s.virtual, m.imei
+    `SELECT s.number, s.usb_path, s.interface, s.source_address, s.state, s.reason, s.cause,
+            s.recovery ->> 'at' AS recovered_at, s.exit_address, s.model, s.firmware, s.virtual, m.imei
        FROM slots s LEFT JOIN modems m ON m.id = s.modem_id
       WHERE s.organization_id = $1 AND s.node_id = $2`,
     [node.organizationId, node.nodeId],
@@ -87,6 +90,8 @@ function isKnown(row: KnownSlot | undefined, report: SlotReport): boolean {
     row.source_address === report.sourceAddress &&
     row.state === report.state &&
     row.reason === report.reason &&
+    row.cause === (report.cause ?? null) &&
+    row.recovered_at === (report.recovery ? String(report.recovery.at) : null) &&
     row.exit_address === report.exitAddress &&
     row.imei === report.imei &&
     row.model === report.model &&
@@ -120,6 +125,8 @@ function writeSlots(
     reports.map(each => each.virtual),
     reports.map(() => uuidv7(now)),
     reports.map(() => uuidv7(now)),
+    reports.map(each => each.cause ?? null),
+    reports.map(each => (each.recovery ? JSON.stringify(each.recovery) : null)),
   ]);
 }
 
@@ -130,9 +137,10 @@ function writeSlots(
 const WRITE_SLOTS = `
 WITH r AS (
   SELECT * FROM unnest($4::uuid[], $5::int[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
-                       $12::text[], $13::text[], $14::text[], $15::boolean[], $16::uuid[], $17::uuid[])
+                       $12::text[], $13::text[], $14::text[], $15::boolean[], $16::uuid[], $17::uuid[],
+                       $18::text[], $19::jsonb[])
     AS r (id, number, usb_path, interface, source_address, state, reason, exit_address, imei, model, firmware, virtual,
-          new_modem_id, address_id)
+          new_modem_id, address_id, cause, recovery)
 ), m AS (
   INSERT INTO modems (id, organization_id, imei, model, firmware, virtual, first_seen_at, last_seen_at)
   SELECT DISTINCT ON (imei) new_modem_id, $1, imei, model, firmware, virtual, $3, $3
@@ -142,12 +150,13 @@ WITH r AS (
   RETURNING id, imei
 ), s AS (
   INSERT INTO slots AS s (id, organization_id, node_id, number, usb_path, interface, source_address, state, reason,
-                          state_since, exit_address, modem_id, model, firmware, virtual, last_seen_at)
-  SELECT r.id, $1, $2, r.number, r.usb_path, r.interface, r.source_address, r.state, r.reason, $3, r.exit_address,
-         m.id, r.model, r.firmware, r.virtual, $3
+                          cause, recovery, state_since, exit_address, modem_id, model, firmware, virtual, last_seen_at)
+  SELECT r.id, $1, $2, r.number, r.usb_path, r.interface, r.source_address, r.state, r.reason, r.cause, r.recovery, $3,
+         r.exit_address, m.id, r.model, r.firmware, r.virtual, $3
     FROM r LEFT JOIN m ON m.imei = r.imei ORDER BY r.number
   ON CONFLICT (node_id, number) DO UPDATE SET usb_path = excluded.usb_path, interface = excluded.interface,
     source_address = excluded.source_address, state = excluded.state, reason = excluded.reason,
+    cause = excluded.cause, recovery = excluded.recovery,
     state_since = CASE WHEN s.state = excluded.state THEN s.state_since ELSE excluded.state_since END,
     exit_address = excluded.exit_address, modem_id = excluded.modem_id, model = excluded.model,
     firmware = excluded.firmware, virtual = excluded.virtual, last_seen_at = excluded.last_seen_at
@@ -167,7 +176,7 @@ SELECT r.address_id, $1, s.id, s.modem_id, s.exit_address, $3
 
 const MAKE_ABSENT = `
 WITH gone AS (
-  UPDATE slots SET state = 'absent', reason = 'The node no longer reports this slot.', state_since = $4,
+  UPDATE slots SET state = 'absent', reason = 'The node no longer reports this slot.', cause = NULL, state_since = $4,
                    exit_address = NULL, modem_id = NULL
    WHERE organization_id = $1 AND node_id = $2 AND number = ANY ($3::int[]) RETURNING id
 )

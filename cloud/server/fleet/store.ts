@@ -1,6 +1,6 @@
 /** Fleet's reads for screens. Writes stand with what they belong to: enrol.ts, node-reports.ts, credentials.ts. */
 import type { EndpointProtocol } from '@mastline/shared/domain/endpoint';
-import type { ModemState } from '@mastline/shared/domain/modem';
+import type { ModemState, RecoveryReport } from '@mastline/shared/domain/modem';
 import type { Database } from '../db/database';
 import { withTenantSql } from '../db/tenant';
 import type { Scope } from '../identity/scope';
@@ -15,6 +15,8 @@ export interface SlotRow {
   source_address: string | null;
   state: ModemState;
   reason: string;
+  cause: string | null;
+  recovery: RecoveryReport | null;
   exit_address: string | null;
   imei: string | null;
   model: string | null;
@@ -30,7 +32,7 @@ export function readSlots(db: Database, scope: Scope): Promise<SlotRow[]> {
   return withTenantSql(db, scope.organizationId, async client => {
     const { rows } = await client.query<SlotRow>(
       `SELECT s.id, s.node_id, n.name AS node_name, s.number, s.interface, s.source_address, s.state, s.reason,
-              s.exit_address, m.imei, coalesce(m.model, s.model) AS model, s.virtual, s.last_seen_at,
+              s.cause, s.recovery, s.exit_address, m.imei, coalesce(m.model, s.model) AS model, s.virtual, s.last_seen_at,
               s.limits, (${ownNodes(scope)}) AS own
          FROM slots s JOIN nodes n ON n.id = s.node_id LEFT JOIN modems m ON m.id = s.modem_id
         WHERE n.retired_at IS NULL AND ${visibleSlots(scope)}

@@ -28,6 +28,8 @@ export async function readOverview(
       virtual: slot.virtual,
       state: slot.state,
       reason: slot.reason,
+      cause: slot.cause,
+      recovery: slot.recovery,
       nodeOnline: services.presence.isOnline(slot.node_id),
       exitAddress: slot.exit_address,
       upBytesPerSecond: figures?.upBytesPerSecond ?? 0,

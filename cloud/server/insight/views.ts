@@ -1,5 +1,5 @@
 /** What the overview and the live feed show. Plain JSON: instants are epoch milliseconds, bytes are safe integers. */
-import type { ModemState } from '@mastline/shared/domain/modem';
+import type { ModemState, RecoveryReport } from '@mastline/shared/domain/modem';
 
 export interface ModemView {
   slotId: string;
@@ -11,6 +11,10 @@ export interface ModemView {
   /** `absent` while the node itself is offline is not claimed: see `nodeOnline`. */
   state: ModemState;
   reason: string;
+  /** Name of why it does not serve (MODEM_CAUSES, or of a later agent); `reason` has it in words. */
+  cause: string | null;
+  /** The last attempt of its box to bring it back. */
+  recovery: RecoveryReport | null;
   nodeOnline: boolean;
   exitAddress: string | null;
   upBytesPerSecond: number;

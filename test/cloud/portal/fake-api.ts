@@ -273,6 +273,8 @@ export function aModem(change: Partial<ModemView> & { slot: number }): ModemView
     virtual: true,
     state: 'connected',
     reason: 'Home network, LTE',
+    cause: null,
+    recovery: null,
     nodeOnline: true,
     exitAddress: `203.0.113.${10 + change.slot}`,
     upBytesPerSecond: 0,

@@ -10,6 +10,8 @@ export interface Certificates {
   /** The server's. */
   key: string;
   cert: string;
+  keyPath: string;
+  certPath: string;
 }
 
 /** True when this machine has openssl. */
@@ -41,5 +43,12 @@ export function makeCertificates(folder: string, names = 'DNS:localhost,IP:127.0
     ...['-out', 'server.pem', '-days', '2', '-extfile', 'server.ext'],
   );
   const read = (name: string) => readFileSync(at(name), 'utf8');
-  return { ca: read('ca.pem'), caPath: at('ca.pem'), key: read('server.key'), cert: read('server.pem') };
+  return {
+    ca: read('ca.pem'),
+    caPath: at('ca.pem'),
+    key: read('server.key'),
+    cert: read('server.pem'),
+    keyPath: at('server.key'),
+    certPath: at('server.pem'),
+  };
 }

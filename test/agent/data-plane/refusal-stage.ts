@@ -5,11 +5,13 @@
 import dgram from 'node:dgram';
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
 import type { Egress, RotateSlot, ServicePlan } from '@mastline/agent/ports';
 import type { Endpoint } from '@mastline/shared/domain/endpoint';
 import { REFUSALS, type RefusalReason } from '@mastline/shared/protocols/refusal';
 import { socks5Datagram } from '@mastline/shared/protocols/socks5-udp';
 import { formatAuthority, type Target } from '@mastline/shared/protocols/target';
+import type { Certificates } from '../../support/certificates';
 import { type FakeClock, fakeClock } from '../../support/clock';
 import { eventually } from '../../support/eventually';
 import { ALICE, basic, type Login, openTunnel, pipelinedSocks5, tcp } from './clients';
@@ -37,6 +39,7 @@ export type Protocol = (typeof PROTOCOLS)[number];
 
 const HOST = '127.0.0.1';
 const HOUR_MS = 3_600_000;
+const ANSWER_DEADLINE_MS = 15_000;
 
 /** The slot of every plan here, with what a scene changes of it. */
 export const slot = (overrides: Partial<Egress> = {}): Egress => ({
@@ -76,9 +79,15 @@ export class Stage {
   readonly clock: FakeClock = fakeClock();
   readonly sink = memorySink();
   readonly #closers: (() => Promise<unknown>)[] = [];
+  readonly #certificates: Certificates | null;
   /** Port of the endpoint that is asked. */
   port = 0;
   #rig: Rig | null = null;
+
+  /** With certificates everything is asked inside TLS. */
+  constructor(certificates: Certificates | null = null) {
+    this.#certificates = certificates;
+  }
 
   get rig(): Rig {
     if (!this.#rig) throw new Error('nothing is served yet');
@@ -97,6 +106,18 @@ export class Stage {
 
   socket(socket: Socket): Socket {
     this.#closers.unshift(async () => socket.destroy());
+    return socket;
+  }
+
+  /** A connection to the endpoint that is asked. */
+  async dial(): Promise<Socket> {
+    if (!this.#certificates) return this.socket(await tcp(this.port));
+    const { ca } = this.#certificates;
+    // Node takes `allowHalfOpen` here and documents it; its types do not know it yet.
+    const options = { port: this.port, host: HOST, ca, servername: 'localhost', allowHalfOpen: true };
+    const socket = this.socket(connectTls(options));
+    socket.on('error', () => undefined);
+    await once(socket, 'secureConnect');
     return socket;
   }
 
@@ -122,7 +143,7 @@ export class Stage {
         credentials: [credential()],
         egresses: [slot()],
         ...setting.plan,
-        endpoints: [{ ...asked, ...setting.endpoint }, endpoint(sideDoor, { id: 'side' })],
+        endpoints: [{ ...asked, ...this.#tls(), ...setting.endpoint }, endpoint(sideDoor, { id: 'side' })],
       },
     });
     this.#rig = rig;
@@ -130,6 +151,12 @@ export class Stage {
     if (!setting.held) return;
     const echo = await this.origin(socket => socket.pipe(socket));
     for (let at = 0; at < setting.held; at += 1) this.socket(await openTunnel(sideDoor, echo.port));
+  }
+
+  #tls(): Partial<Endpoint> {
+    if (!this.#certificates) return {};
+    const { certPath: certFile, keyPath: keyFile } = this.#certificates;
+    return { tls: { certFile, keyFile, required: true } };
   }
 
   /** All that was refused so far. */
@@ -153,7 +180,11 @@ export class Stage {
       settled = true;
     });
     settling.catch(() => undefined);
-    while (!settled) await this.clock.advance(1_000);
+    const end = performance.now() + ANSWER_DEADLINE_MS;
+    while (!settled) {
+      if (performance.now() > end) throw new Error('no answer, however much time passes');
+      await this.clock.advance(1_000);
+    }
     return settling;
   }
 
@@ -176,7 +207,7 @@ export function hear(socket: Socket): Promise<{ bytes: Buffer; end: 'end' | 'res
 
 /** Sends `bytes` and says in hex what came back. */
 export async function saidTo(stage: Stage, bytes: Buffer): Promise<string> {
-  const socket = stage.socket(await tcp(stage.port));
+  const socket = await stage.dial();
   const heard = hear(socket);
   socket.write(bytes);
   const { bytes: answer, end } = await heard;
@@ -185,7 +216,7 @@ export async function saidTo(stage: Stage, bytes: Buffer): Promise<string> {
 
 /** Sends `text` and says what answer came, in words of HTTP. */
 export async function pageFor(stage: Stage, text: string): Promise<string> {
-  const socket = stage.socket(await tcp(stage.port));
+  const socket = await stage.dial();
   const heard = hear(socket);
   socket.write(text, 'latin1');
   const { bytes, end } = await heard;
@@ -242,7 +273,7 @@ export function sealedPacket(target: Target, method: MethodName = 'aes-256-gcm')
 
 /** An association that stands: its connection, and where its datagrams go. */
 export async function associate(stage: Stage, login: Login): Promise<{ control: Socket; reply: Buffer }> {
-  const control = stage.socket(await tcp(stage.port));
+  const control = await stage.dial();
   const chunks: Buffer[] = [];
   control.on('data', chunk => chunks.push(chunk));
   control.write(pipelinedSocks5({ host: '0.0.0.0', port: 0 }, 3, login));

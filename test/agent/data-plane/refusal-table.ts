@@ -12,7 +12,7 @@ import type { RefusalReason } from '@mastline/shared/protocols/refusal';
 import { socks5Datagram } from '@mastline/shared/protocols/socks5-udp';
 import { decode, encode } from 'dns-packet';
 import { eventually } from '../../support/eventually';
-import { ALICE, openTunnel, pipelinedSocks5, tcp } from './clients';
+import { ALICE, pipelinedSocks5 } from './clients';
 import { startDeafOrigin } from './deaf-origin';
 import {
   answerOf,
@@ -31,7 +31,7 @@ import {
   sealedPacket,
   slot,
 } from './refusal-stage';
-import { credential, SECRET } from './rig';
+import { credential, readExactly, SECRET } from './rig';
 import { clientStream, keyFor, type MethodName, packetCodec, seal, shadowsocks } from './shadowsocks-client';
 
 export interface Scene {
@@ -86,7 +86,7 @@ const head = (text: string): Scene => ({ set: () => ({}), act: stage => pageFor(
 /** Nothing comes and nothing closes when it is refused; only the deadline of the handshake ends it. */
 async function silence(stage: Stage, bytes: Buffer): Promise<string> {
   const before = await stage.refusals();
-  const socket = stage.socket(await tcp(stage.port));
+  const socket = await stage.dial();
   const heard = hear(socket);
   socket.write(bytes);
   await stage.nextRefusal(before);
@@ -193,7 +193,7 @@ const whileDraining = (request: string): Scene => ({
     const origin = await stage.origin(socket => {
       socket.on('data', () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'));
     });
-    const socket = stage.socket(await tcp(stage.port));
+    const socket = await stage.dial();
     let said = '';
     socket.on('data', bytes => {
       said += bytes;
@@ -412,7 +412,12 @@ export const ROWS: Record<RefusalReason, Row> = {
     setting({ plan: { egresses: [slot({ limits: { quota: { lease: 'a', bytes: 0 } } })] } }),
   ),
   draining: {
-    socks5: endpointGone((stage, port) => openTunnel(stage.port, port)),
+    socks5: endpointGone(async (stage, port) => {
+      const socket = await stage.dial();
+      socket.write(pipelinedSocks5({ host: HOST, port }));
+      await readExactly(socket, 14);
+      return socket;
+    }),
     connect: whileDraining('CONNECT a.example:80'),
     absolute: whileDraining('GET http://a.example/'),
     shadowsocks: endpointGone(async (stage, port) => {
@@ -590,7 +595,7 @@ function talkingTwice(method: MethodName): Scene {
     async act(stage) {
       const echo = await stage.origin(socket => socket.pipe(socket));
       const request = seal(clientStream(method, { host: HOST, port: echo.port }), Buffer.from('hello'));
-      const first = stage.socket(await tcp(stage.port));
+      const first = await stage.dial();
       const answered = once(first, 'data');
       first.write(request);
       await answered;

@@ -99,6 +99,11 @@ export interface UsageDelta {
 export interface UsageSink {
   /** Resolves when the deltas are on disk; rejects when they are not, and then none of them is. */
   commit(deltas: readonly UsageDelta[]): Promise<void>;
+  /**
+   * Settles a commit that is on disk already, whose word has not reached this thread's event loop yet. Cheap, and
+   * meant to be called between two writes of a flow that keeps the loop busy. Left out where there is nothing to ask.
+   */
+  settle?(): void;
 }
 
 /** Durations in milliseconds, counted by bucket; the bounds stand in observe/latency-bounds.ts. */

@@ -121,6 +121,7 @@ export async function randomHandshakes(count: number, seed = 1): Promise<Handsha
     memory: createSharedMemory(1, clock),
     first: true,
     hand: () => undefined,
+    settle: () => undefined,
     rotate: async () => ({ kind: 'unavailable', reason: 'not here' }),
   });
   const endpoints = [

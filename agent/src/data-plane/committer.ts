@@ -59,6 +59,11 @@ export class Committer {
     this.#run();
   }
 
+  /** Looks whether a commit is on disk, without waiting for the event loop to say so. */
+  settle(): void {
+    if (this.#running) this.#sink.settle?.();
+  }
+
   /** Resolves when all deltas are committed; rejects with `usage/uncommitted` when that takes longer than `ms`. */
   async close(ms: number): Promise<void> {
     if (!this.#running) return;

@@ -19,9 +19,12 @@ import { ticksOf } from './limits';
 import { Lingering } from './lingering';
 import type { Guest } from './login';
 import { Outlet, type Way } from './outlet';
+import type { View } from './read-memory';
+import type { Place } from './roll';
 import { SealedOutlet, type Sealing } from './sealed-outlet';
 import { secured } from './secure-wire';
 import type { Session } from './session';
+import { TcpSocket } from './tcp-socket';
 import { Tunnel } from './tunnel';
 import type { Wire } from './wire';
 
@@ -55,7 +58,9 @@ export class Connection implements Stranger {
   #reachedAtMs = 0;
   #session: Session;
   readonly #downEvents = { drained: () => this.#session.clientDrained(), broken: () => this.cut() };
-  #readBuffer: () => Uint8Array;
+  /** Origins are read in multiples of it. */
+  #chunk = 1;
+  readonly #inRoll: Place<Connection>;
   #dial: Dial | null = null;
   #ended = false;
   #closed = false;
@@ -63,11 +68,11 @@ export class Connection implements Stranger {
   constructor(lane: Lane, socket: Wire, endpoint: Endpoint, place: number) {
     this.lane = lane;
     this.place = place;
+    this.#inRoll = lane.remember(this);
     this.socket = socket;
     this.endpointId = endpoint.id;
     this.source = socket.remoteAddress ?? '';
     this.deadlineTick = lane.tick + ticksOf(lane.limits.handshakeMs);
-    this.#readBuffer = lane.readBuffer;
     this.down = new Outlet(socket, 'down', this.#downEvents);
     this.#session = firstSession(this, endpoint);
     this.#listen(socket);
@@ -107,14 +112,14 @@ export class Connection implements Stranger {
     this.#listen(this.socket);
   }
 
-  /** Seals what goes to the client from now on, and reads origins in pieces of at most `readBytes`. */
-  sealDown(sealing: Sealing, readBytes: number): void {
+  /** Seals what goes to the client from now on, and reads origins in multiples of `chunk` bytes. */
+  sealDown(sealing: Sealing, chunk: number): void {
     const { lane, socket } = this;
     this.down = new SealedOutlet(
       { socket, direction: 'down', sealing, memory: lane.scratch.sealed },
       this.#downEvents,
     );
-    this.#readBuffer = () => lane.readBuffer().subarray(0, readBytes);
+    this.#chunk = chunk;
   }
 
   /** Something moved: the idle deadline starts anew. */
@@ -176,10 +181,11 @@ export class Connection implements Stranger {
       policy: lane.policy,
       resolver: lane.resolver,
       clock: lane.clock,
-      readBuffer: () => {
-        const memory = this.#readBuffer();
+      memory: (view: View) => {
+        const memory = lane.reads.view(view, this.#chunk);
         return purse.readBytes < memory.length ? memory.subarray(0, purse.readBytes) : memory;
       },
+      views: lane.reads,
       reader: {
         originData: (bytes: Buffer) => {
           if (this.#reachedAtMs > 0) this.#firstByte();
@@ -227,6 +233,7 @@ export class Connection implements Stranger {
       listener: () => this.#session,
     });
     this.down.account = purse;
+    for (const wire of [this.socket, outcome.socket]) if (wire instanceof TcpSocket) wire.slot = slot;
     this.touch();
     return { ok: true, flow: this.flow };
   }
@@ -329,7 +336,7 @@ export class Connection implements Stranger {
     this.down.close();
     this.closeFlow();
     this.attached?.close();
-    this.lane.forget(this);
+    this.lane.forget(this.#inRoll);
   }
 }
 

@@ -66,6 +66,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     memory,
     first: true,
     hand,
+    settle: () => committer.settle(),
     rotate,
     interfaces: options.interfaces,
   });

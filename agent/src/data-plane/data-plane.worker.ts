@@ -28,6 +28,8 @@ const lane = new Lane({
   clock: systemClock,
   log: distantLog([]),
   hand: deltas => say({ kind: 'deltas', deltas }),
+  // The control thread is told by the spool and gives the window back, which is shared memory.
+  settle: () => undefined,
   rotate: request =>
     new Promise(resolve => {
       const id = nextRotation++;

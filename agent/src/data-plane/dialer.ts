@@ -12,10 +12,11 @@ import { AddressRace, type AttemptOutcome } from './address-race';
 import type { ChainEnds } from './chain';
 import { judgeAddress } from './gate';
 import type { GuardedEgress, Policy } from './policy';
+import { MIDDLE, type ReadMemory } from './read-memory';
 import type { Resolver } from './resolver';
 import { type Family, familiesOf, sourceFor } from './source-address';
 import { rawTcp } from './tcp-handle';
-import { connectTcp } from './tcp-socket';
+import { connectTcp, type TcpReader } from './tcp-socket';
 import type { Wire } from './wire';
 
 export type DialOutcome =
@@ -46,7 +47,8 @@ export interface DialOptions {
   resolver: Resolver;
   clock: Clock;
   /** Memory to read into. Asked before each read, so it may change with the flow's pace. */
-  readBuffer: () => Uint8Array;
+  memory: TcpReader['memory'];
+  views: ReadMemory;
   reader: OriginReader;
 }
 
@@ -118,7 +120,7 @@ const dialled = (outcome: Connected): DialOutcome =>
 
 /** Judges one address and connects to it. `settled` may be called within this call; what comes back gives up. */
 function attempt(options: DialOptions, address: string, settled: (outcome: Connected) => void): () => void {
-  const { target, egress, policy, readBuffer, reader } = options;
+  const { target, egress, policy, memory, views, reader } = options;
   const { port } = target;
   const refused = judgeAddress(address, port, { policy, egress });
   const source = sourceFor(egress, address);
@@ -130,7 +132,7 @@ function attempt(options: DialOptions, address: string, settled: (outcome: Conne
   const won = (socket: Wire): Connected => ({ ok: true, won: { socket, address } });
   if (rawTcp) {
     const take = (bytes: Buffer) => reader.originData(bytes);
-    return connectTcp({ address, port, localAddress }, { memory: readBuffer, take }, outcome =>
+    return connectTcp({ address, port, localAddress }, { memory, views, take }, outcome =>
       settled(typeof outcome === 'string' ? { ok: false, reason: reasonOf(outcome) } : won(outcome)),
     );
   }
@@ -141,8 +143,8 @@ function attempt(options: DialOptions, address: string, settled: (outcome: Conne
     allowHalfOpen: true,
     ...(localAddress === null ? {} : { localAddress }),
     onread: {
-      buffer: readBuffer,
-      callback: (length, memory) => reader.originData(Buffer.from(memory.buffer, memory.byteOffset, length)),
+      buffer: () => memory(MIDDLE),
+      callback: (length, bytes) => reader.originData(Buffer.from(bytes.buffer, bytes.byteOffset, length)),
     },
   });
   const onError = (error: Error) => {

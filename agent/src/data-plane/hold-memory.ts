@@ -12,10 +12,12 @@ const MAX_IDLE_BYTES = 4 * 1024 * 1024;
 export class HoldMemory {
   readonly #idle = new Map<number, Buffer[]>();
   #idleBytes = 0;
+  #heldBytes = 0;
 
   /** At least `length` bytes with anything in them. */
   take(length: number): Buffer {
     const size = sizeFor(length);
+    this.#heldBytes += size;
     const memory = this.#idle.get(size)?.pop();
     if (!memory) return Buffer.allocUnsafeSlow(size);
     this.#idleBytes -= size;
@@ -24,11 +26,17 @@ export class HoldMemory {
 
   /** `memory` is what `take` gave; nobody may look at it any more. */
   giveBack(memory: Buffer): void {
+    this.#heldBytes -= memory.length;
     if (this.#idleBytes + memory.length > MAX_IDLE_BYTES) return;
     this.#idleBytes += memory.length;
     const idle = this.#idle.get(memory.length);
     if (idle) idle.push(memory);
     else this.#idle.set(memory.length, [memory]);
+  }
+
+  /** Memory that was taken and not given back. */
+  get heldBytes(): number {
+    return this.#heldBytes;
   }
 
   get idleBytes(): number {

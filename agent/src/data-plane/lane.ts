@@ -21,6 +21,7 @@ import { Entrance, SOURCE_FLOOD } from './entrance';
 import { FloodAftermath } from './flood-aftermath';
 import { judgeAddress, standing } from './gate';
 import { giveBackMemory } from './give-back-memory';
+import { holdMemory } from './hold-memory';
 import { HostNetworks, type Interfaces } from './host-networks';
 import { LaneMetrics } from './lane-metrics';
 import { joinLimits } from './limit-memory';
@@ -30,7 +31,9 @@ import { type Listener, type ListenPlace, listen } from './listener';
 import { type Guest, knownBySource } from './login';
 import { Meter, type SlotTotals } from './meter';
 import { compilePolicy, EMPTY_POLICY, type Policy } from './policy';
+import { ReadMemory } from './read-memory';
 import { Resolver } from './resolver';
+import { type Place, Roll } from './roll';
 import { createScratch, type Scratch } from './scratch';
 import { SessionRoutes } from './session-routes';
 import { SessionTable } from './session-table';
@@ -63,6 +66,8 @@ export interface LaneOptions {
   first: boolean;
   /** Takes usage to be committed; the lane must hear `released` when it is. */
   hand: (deltas: UsageDelta[]) => void;
+  /** Asks whether what was handed is on disk; `released` follows soon when it is. */
+  settle: () => void;
   /** Gives a slot another address. */
   rotate: RotateSlot;
   /** The host's interfaces; the system's when left out. */
@@ -84,7 +89,7 @@ export class Lane {
   draining = false;
   policy: Policy = EMPTY_POLICY;
   /** Memory that all flows of this lane read into, one after the other. */
-  readonly readBuffer: () => Uint8Array;
+  readonly reads: ReadMemory;
   readonly scratch: Scratch = createScratch();
   readonly shadowsocks: ShadowsocksPorts;
   readonly routes: SessionRoutes;
@@ -98,7 +103,7 @@ export class Lane {
   #hopSalts: SaltStore | null = null;
   readonly #log: Log;
   readonly #timer: Timer;
-  readonly #connections = new Set<Connection>();
+  readonly #connections = new Roll<Connection>();
   readonly #listeners = new Map<string, OpenListener>();
   readonly metrics = new LaneMetrics();
   readonly entrance: Entrance;
@@ -121,9 +126,11 @@ export class Lane {
       window: new UsageWindow({ bytes: options.limits.windowBytes, memory: options.memory.window }),
       commitBytes: options.limits.commitBytes,
       hand: options.hand,
-      waits: () => {
+      waits: slot => {
         this.metrics.windowWaits += 1;
+        this.reads.rest(slot);
       },
+      settle: options.settle,
     });
     this.#openConnections = new SharedCount(options.memory.counts, LANE_COUNTS.connections);
     this.#guard = new SourceGuard(options.memory.sources, options.limits);
@@ -142,8 +149,7 @@ export class Lane {
     this.certificates = new Certificates(options.log);
     this.resolver = new Resolver(options.clock);
     this.shadowsocks = new ShadowsocksPorts(options.memory.salts, options.clock);
-    const memory = Buffer.allocUnsafeSlow(options.limits.readBytes);
-    this.readBuffer = () => memory;
+    this.reads = new ReadMemory(options.limits.readBytes, holdMemory);
     this.#timer = options.clock.every(TICK_MS, () => this.#onTick());
   }
 
@@ -183,6 +189,7 @@ export class Lane {
 
   released(slots: readonly number[]): void {
     this.meter.released(slots);
+    for (const slot of slots) this.reads.wake(slot);
   }
 
   report(): LaneReport {
@@ -199,7 +206,7 @@ export class Lane {
     this.draining = true;
     await Promise.all([...this.#listeners.values()].map(({ listener }) => listener.close()));
     this.#leaveResting();
-    for (const connection of this.#connections)
+    for (const connection of [...this.#connections])
       if (!connection.flow && !connection.attached) connection.cut();
     if (!this.#empty && graceMs > 0)
       await new Promise<void>(resolve => {
@@ -209,7 +216,7 @@ export class Lane {
           resolve();
         };
       });
-    for (const connection of this.#connections) connection.cut();
+    for (const connection of [...this.#connections]) connection.cut();
     for (const { packets } of this.#listeners.values()) packets?.close();
     for (const association of this.associations) association.close();
     this.#listeners.clear();
@@ -230,9 +237,14 @@ export class Lane {
     return this.clock.monotonicMs();
   }
 
+  /** Called by connections, once each; what it gives is for `forget`. */
+  remember(connection: Connection): Place<Connection> {
+    return this.#connections.add(connection);
+  }
+
   /** Called by connections. */
-  forget(connection: Connection): void {
-    this.#connections.delete(connection);
+  forget(place: Place<Connection>): void {
+    if (!this.#connections.remove(place)) return;
     this.#openConnections.giveBack();
     if (this.#empty) this.#whenEmpty?.();
   }
@@ -260,7 +272,6 @@ export class Lane {
     const endpoint = this.policy.endpoints.get(endpointId);
     if (!endpoint) throw new Error(`no endpoint ${endpointId} although it was admitted to`);
     const connection = new Connection(this, socket, endpoint, this.#place);
-    this.#connections.add(connection);
     this.entrance.entered(connection);
   }
 
@@ -271,7 +282,7 @@ export class Lane {
     if (unservable) return this.#notListening(endpointId, unservable);
     const { host, port } = endpoint.listen;
     const outcome = await listen(place ?? { host, port }, {
-      memory: this.readBuffer,
+      reads: this.reads,
       admit: address => this.admit(address, endpointId),
       accepted: socket => this.accept(socket, endpointId),
     });
@@ -333,7 +344,7 @@ export class Lane {
 
   /** Running flows go on only while the new plan would still admit them through the same slot. */
   #cutWhatMayNotStay(): void {
-    for (const connection of this.#connections) {
+    for (const connection of [...this.#connections]) {
       const { flow } = connection;
       if (!flow) {
         if (!this.policy.endpoints.has(connection.endpointId)) connection.cut();
@@ -385,7 +396,7 @@ export class Lane {
 
   /** Nobody waits for what only rests. */
   #leaveResting(): void {
-    for (const connection of this.#connections) if (connection.resting) connection.leave();
+    for (const connection of [...this.#connections]) if (connection.resting) connection.leave();
     for (const association of this.associations) if (association.resting) association.close();
     if (this.#empty) this.#whenEmpty?.();
   }
@@ -396,11 +407,14 @@ export class Lane {
     if (this.tick % HOST_TICKS === 0) this.#lookAtHost();
     this.certificates.onTick(this.tick);
     this.meter.flush();
+    this.reads.wakeAll();
     this.limiter.onTick();
     if (this.#first) this.#guard.onTick();
     this.#aftermath.onTick(this.entrance.turnedAway);
+    const late: Connection[] = [];
     for (const connection of this.#connections)
-      if (this.tick >= connection.deadlineTick) connection.timedOut();
+      if (this.tick >= connection.deadlineTick) late.push(connection);
+    for (const connection of late) connection.timedOut();
     for (const association of this.associations) association.onTick(this.tick);
   }
 }

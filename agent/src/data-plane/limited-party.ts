@@ -7,6 +7,7 @@ import type { RefusalReason } from '@mastline/shared/protocols/refusal';
 import { type CompiledLimits, UNLIMITED } from './customer-limits';
 import type { LimitCells } from './limit-cells';
 import { Pace } from './pace';
+import { type Place, Roll } from './roll';
 
 export type PartyKind = 'credential' | 'slot';
 
@@ -34,8 +35,7 @@ export class LimitedParty {
   limits: CompiledLimits = UNLIMITED;
   /** Bytes pass without a question. */
   unpaced = true;
-  /** In the order in which they came. */
-  readonly #flows = new Set<HeldFlow>();
+  readonly #flows = new Roll<HeldFlow>();
   readonly #cells: LimitCells;
   readonly #lane: number;
   #lease: QuotaLease | null = null;
@@ -65,7 +65,7 @@ export class LimitedParty {
     else this.#cells.setQuota(this.row, next.bytes);
   }
 
-  get flows(): ReadonlySet<HeldFlow> {
+  get flows(): Pick<Roll<HeldFlow>, 'size' | typeof Symbol.iterator> {
     return this.#flows;
   }
 
@@ -89,23 +89,25 @@ export class LimitedParty {
     this.#cells.closed(this.row);
   }
 
-  hold(flow: HeldFlow): void {
-    this.#flows.add(flow);
+  /** Its place here, to be given to `release`. */
+  hold(flow: HeldFlow): Place<HeldFlow> {
+    const place = this.#flows.add(flow);
     if (this.#flows.size === 1) this.#cells.setOldest(this.row, this.#lane, flow.age);
+    return place;
   }
 
   /** The count goes down before the next one is shown as the oldest: `surplus` looks in the other order. */
-  release(flow: HeldFlow): void {
-    const wasOldest = this.#oldest() === flow;
-    if (!this.#flows.delete(flow)) return;
+  release(place: Place<HeldFlow>): void {
+    const wasOldest = this.#flows.first === place.item;
+    if (!this.#flows.remove(place)) return;
     this.#cells.closed(this.row);
-    if (wasOldest) this.#cells.setOldest(this.row, this.#lane, this.#oldest()?.age ?? 0);
+    if (wasOldest) this.#cells.setOldest(this.row, this.#lane, this.#flows.first?.age ?? 0);
   }
 
   /** The flow that must make room, when there is one and it is in this lane. */
   surplus(): HeldFlow | null {
     if (!this.limits.closesOldest || !this.#cells.hasOldest(this.row, this.#lane)) return null;
-    return this.overfull ? this.#oldest() : null;
+    return this.overfull ? this.#flows.first : null;
   }
 
   /** More flows than there may be, over all lanes; some lane has to close its oldest. */
@@ -123,9 +125,5 @@ export class LimitedParty {
 
   get exhausted(): boolean {
     return this.limits.quota !== null && this.#cells.quotaLeft(this.row) <= 0;
-  }
-
-  #oldest(): HeldFlow | null {
-    return this.#flows.values().next().value ?? null;
   }
 }

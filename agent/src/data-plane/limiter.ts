@@ -14,6 +14,7 @@ import { type HeldFlow, LimitedParty, type PartyKind } from './limited-party';
 import { LimitedPurse } from './limited-purse';
 import type { Account } from './meter';
 import type { Policy } from './policy';
+import type { Place } from './roll';
 
 /** How often those who wait for bandwidth get their turns, while somebody waits. */
 const PACE_MS = 20;
@@ -85,7 +86,6 @@ export class Limiter {
       admitted.push(party);
     }
     const lease = new HeldLease(this.#cells.nextAge(), ask, parties);
-    for (const party of parties) party.hold(lease);
     for (const party of parties) {
       if (!party.overfull) continue;
       this.#trim(party);
@@ -246,14 +246,14 @@ class HeldLease implements Lease, HeldFlow {
   readonly source: string;
   readonly port: number | null;
   readonly #ask: AdmissionAsk;
-  readonly #parties: readonly LimitedParty[];
+  readonly #held: { party: LimitedParty; place: Place<HeldFlow> }[];
 
   constructor(age: number, ask: AdmissionAsk, parties: readonly LimitedParty[]) {
     this.age = age;
     this.source = ask.source;
     this.port = ask.port;
     this.#ask = ask;
-    this.#parties = parties;
+    this.#held = parties.map(party => ({ party, place: party.hold(this) }));
   }
 
   cut(reason: RefusalReason): void {
@@ -263,6 +263,6 @@ class HeldLease implements Lease, HeldFlow {
   }
 
   release(): void {
-    for (const party of this.#parties) party.release(this);
+    for (const { party, place } of this.#held) party.release(place);
   }
 }

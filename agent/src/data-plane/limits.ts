@@ -27,7 +27,7 @@ export interface Limits {
   strangersPerSecond: number;
   /** Connections of all threads. */
   connections: number;
-  /** One read from a target. Shared by all flows of a thread; a slow client keeps at most a copy of one read. */
+  /** The largest read. Its memory is shared by all flows of a thread; read-memory.ts says who may use all of it. */
   readBytes: number;
   /** Relayed but uncommitted bytes of a slot at which it stops: what a crash can lose (design part 3). */
   windowBytes: number;
@@ -49,9 +49,9 @@ export const LIMITS: Limits = {
   strangers: 1_024,
   strangersPerSecond: 128,
   connections: 16_384,
-  readBytes: 256 * 1024,
+  readBytes: 1024 * 1024,
   windowBytes: 8 * 1024 * 1024,
-  commitBytes: 4 * 1024 * 1024,
+  commitBytes: 6 * 1024 * 1024,
 };
 
 /**

@@ -7,8 +7,9 @@ import { codeOf, messageOf } from '@mastline/shared/base/coded-error';
 import type { ListenerOutcome } from '../ports';
 import type { ListenHandle } from './duplicate-listener';
 import { descriptorOf } from './kernel-write';
+import type { ReadMemory } from './read-memory';
 import { takeHandles } from './tcp-handle';
-import { type Peer, TcpSocket } from './tcp-socket';
+import { type Peer, type TcpReader, TcpSocket } from './tcp-socket';
 import type { Wire } from './wire';
 
 /** Connections that the kernel completes before we accept them. */
@@ -29,7 +30,7 @@ export interface Listener {
 
 export interface Accepting {
   /** What connections read into. */
-  memory: () => Uint8Array;
+  reads: ReadMemory;
   /**
    * Asked before anything is made for a connection. False closes it with a reset at once: a flood must not cost
    * memory, and is not answered. True is followed by `accepted`, in the same call.
@@ -39,8 +40,8 @@ export interface Accepting {
 }
 
 /** Listens at `place`. */
-export function listen(place: ListenPlace, { memory, admit, accepted }: Accepting): Promise<ListenOutcome> {
-  const reader = { memory };
+export function listen(place: ListenPlace, { reads, admit, accepted }: Accepting): Promise<ListenOutcome> {
+  const reader: TcpReader = { memory: view => reads.view(view), views: reads };
   return new Promise(settle => {
     const server = createServer({ allowHalfOpen: true, noDelay: true }, socket => {
       if (admit(socket.remoteAddress ?? '')) accepted(socket);

@@ -31,7 +31,8 @@ export class Meter {
   readonly window: UsageWindow;
   readonly #commitBytes: number;
   readonly #hand: (deltas: UsageDelta[]) => void;
-  readonly #waits: () => void;
+  readonly #waits: (slot: number) => void;
+  readonly #settle: () => void;
   readonly #accounts = new Map<string, Account>();
   readonly #totals = new Map<number, SlotTotals>();
   readonly #waiters = new Map<number, Set<WindowWaiter>>();
@@ -39,17 +40,22 @@ export class Meter {
   /** Deltas are on their way to the disk: a full slot need not send more before they are there. */
   #handed = false;
 
-  /** `hand` gets the deltas to commit; `released` must be called when they are on disk. `waits`: a flow stands still. */
+  /**
+   * `hand` gets the deltas to commit; `released` must be called when they are on disk, and `settle` asks for that
+   * call if they are already. `waits`: a flow of that slot stands still.
+   */
   constructor(options: {
     window: UsageWindow;
     commitBytes: number;
     hand: (deltas: UsageDelta[]) => void;
-    waits: () => void;
+    waits: (slot: number) => void;
+    settle: () => void;
   }) {
     this.window = options.window;
     this.#commitBytes = options.commitBytes;
     this.#hand = options.hand;
     this.#waits = options.waits;
+    this.#settle = options.settle;
   }
 
   /**
@@ -101,7 +107,7 @@ export class Meter {
   }
 
   wait(slot: number, waiter: WindowWaiter): void {
-    this.#waits();
+    this.#waits(slot);
     const waiters = this.#waiters.get(slot);
     if (waiters) waiters.add(waiter);
     else this.#waiters.set(slot, new Set([waiter]));
@@ -114,7 +120,10 @@ export class Meter {
   /** Called by accounts when they have something; begins a commit early where a slot has much. */
   noticed(account: Account, isNew: boolean): void {
     if (isNew) this.#dirty.push(account);
-    if (!this.#handed && this.window.taken(account.key.slot) >= this.#commitBytes) this.flush();
+    if (this.window.taken(account.key.slot) < this.#commitBytes) return;
+    // A fast flow is read from again and again before the event loop gets to any message.
+    if (this.#handed) this.#settle();
+    else this.flush();
   }
 }
 

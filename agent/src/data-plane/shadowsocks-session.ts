@@ -13,7 +13,6 @@ import type {
   ShadowsocksStep,
   SilentCause,
 } from '@mastline/shared/protocols/shadowsocks/handshake';
-import { readBytesFor } from '@mastline/shared/protocols/shadowsocks/methods';
 import type { StreamOpener } from '@mastline/shared/protocols/shadowsocks/stream';
 import type { Connection } from './connection';
 import type { Flow } from './flow';
@@ -75,10 +74,7 @@ export class ShadowsocksSession extends Lingering {
 
   async #open(request: Request): Promise<void> {
     const connection = this.#connection;
-    connection.sealDown(
-      request.stream.sealer,
-      readBytesFor(this.#codec.method, connection.lane.limits.readBytes),
-    );
+    connection.sealDown(request.stream.sealer, this.#codec.method.maxPayload);
     const outcome = await connection.openFlow(request.target, guestOf(request.user));
     if (connection.closed) return;
     if (!outcome.ok) {

@@ -6,6 +6,7 @@
 import { EventEmitter } from 'node:events';
 import { Socket } from 'node:net';
 import { getSystemErrorName } from 'node:util';
+import { type LargeReader, type ReadMemory, SMALL, type View } from './read-memory';
 import { rawTcp, type TcpHandle } from './tcp-handle';
 import type { Wire } from './wire';
 
@@ -13,8 +14,10 @@ import type { Wire } from './wire';
 const UV_EOF = -4095;
 
 export interface TcpReader {
-  /** Memory for the next read. */
-  memory: () => Uint8Array;
+  /** Memory for the next read, as much of it as `view` allows. */
+  memory: (view: View) => Uint8Array;
+  /** Decides how long a view is; left out, it stays small. */
+  views?: Pick<ReadMemory, 'longer' | 'shorter' | 'suitsShorter' | 'release'>;
   /** False stops reading until `resume`. Left out: "data" is emitted. */
   take?: (bytes: Buffer) => boolean;
 }
@@ -25,7 +28,7 @@ export interface Peer {
   port?: number;
 }
 
-export class TcpSocket extends EventEmitter implements Wire {
+export class TcpSocket extends EventEmitter implements Wire, LargeReader {
   destroyed = false;
   readableEnded = false;
   writableLength = 0;
@@ -34,7 +37,11 @@ export class TcpSocket extends EventEmitter implements Wire {
   readonly #handle: TcpHandle;
   readonly #reader: TcpReader;
   #memory: Uint8Array;
+  #view: View = SMALL;
+  #slot: number | null = null;
   #reading = false;
+  /** Not read from, whatever the owner wants. */
+  #resting = false;
   #ending = false;
   #shutDown = false;
   #hadError = false;
@@ -46,12 +53,24 @@ export class TcpSocket extends EventEmitter implements Wire {
     this.#peer = peer;
     this.#handle = handle;
     this.#reader = reader;
-    this.#memory = reader.memory();
+    this.#memory = reader.memory(SMALL);
     this.fd = handle.fd;
     handle.owner = this;
     handle.onread = onRead;
     handle.setNoDelay(true);
     handle.useUserBuffer(this.#memory);
+  }
+
+  /** The slot of the flow that it belongs to now. */
+  get slot(): number | null {
+    return this.#slot;
+  }
+
+  set slot(slot: number | null) {
+    if (slot === this.#slot) return;
+    this.#slot = slot;
+    // It may have rested for the other one.
+    this.wake();
   }
 
   get remoteAddress(): string | undefined {
@@ -72,16 +91,32 @@ export class TcpSocket extends EventEmitter implements Wire {
   pause(): this {
     if (!this.#reading) return this;
     this.#reading = false;
-    if (!this.destroyed) this.#handle.readStop();
+    if (!this.destroyed && !this.#resting) this.#handle.readStop();
     return this;
   }
 
   resume(): this {
     if (this.#reading || this.destroyed || this.readableEnded) return this;
     this.#reading = true;
+    if (!this.#resting) this.#readOn();
+    return this;
+  }
+
+  rest(): void {
+    if (this.#resting) return;
+    this.#resting = true;
+    if (this.#reading && !this.destroyed) this.#handle.readStop();
+  }
+
+  wake(): void {
+    if (!this.#resting) return;
+    this.#resting = false;
+    if (this.#reading && !this.destroyed) this.#readOn();
+  }
+
+  #readOn(): void {
     const status = this.#handle.readStart();
     if (status !== 0) this.destroy(errorOf(status));
-    return this;
   }
 
   /** One at a time: the caller waits for `done`, which also comes when the socket is destroyed meanwhile. */
@@ -132,6 +167,7 @@ export class TcpSocket extends EventEmitter implements Wire {
     this.pause();
     this.#peerName();
     this.destroyed = true;
+    this.#reader.views?.release(this.#view, this);
     this.removeAllListeners();
     const options = { handle: this.#handle, allowHalfOpen: true, manualStart: true };
     const socket = new Socket(options);
@@ -149,14 +185,27 @@ export class TcpSocket extends EventEmitter implements Wire {
       return undefined;
     }
     const memory = this.#memory;
-    const bytes = Buffer.from(memory.buffer, memory.byteOffset, length);
+    const isFull = length === memory.length;
+    const bytes =
+      isFull && memory instanceof Buffer ? memory : Buffer.from(memory.buffer, memory.byteOffset, length);
     const { take } = this.#reader;
     if (!take) this.emit('data', bytes);
     else if (!take(bytes)) this.pause();
-    const next = this.#reader.memory();
-    if (next === memory || this.destroyed) return undefined;
+    if (this.destroyed) return undefined;
+    this.#look(length, isFull);
+    const next = this.#reader.memory(this.#view);
+    if (next === memory) return undefined;
     this.#memory = next;
     return next;
+  }
+
+  /** Chooses the view of the next read. Whoever does not read on has a receiver that did not take everything. */
+  #look(length: number, isFull: boolean): void {
+    const { views } = this.#reader;
+    if (!views) return;
+    if (!this.#reading || views.suitsShorter(this.#view, length))
+      this.#view = views.shorter(this.#view, this);
+    else if (isFull) this.#view = views.longer(this.#view, length, this);
   }
 
   #ended(): void {
@@ -199,6 +248,7 @@ export class TcpSocket extends EventEmitter implements Wire {
     this.destroyed = true;
     this.fd = -1;
     this.#reading = false;
+    this.#reader.views?.release(this.#view, this);
     if (!error) return;
     this.#hadError = true;
     if (this.listenerCount('error') > 0) this.emit('error', error);

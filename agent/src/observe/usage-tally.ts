@@ -32,6 +32,7 @@ export function usageTally(inner: UsageSink): UsageTally {
           totals.set(endpointId, total);
         }
       },
+      settle: () => inner.settle?.(),
     },
     totals: () => [...totals.values()].map(total => ({ ...total })),
   };

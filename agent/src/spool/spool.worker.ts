@@ -10,19 +10,21 @@ import type { SpoolFailure, SpoolReply, SpoolRequest, SpoolWorkerData } from './
 
 const port = parentPort;
 if (!port) throw new Error('spool.worker runs as a worker thread only');
-const { path, nowMs } = workerData as SpoolWorkerData;
+const { path, nowMs, committed } = workerData as SpoolWorkerData;
+const lastCommit = new Int32Array(committed);
 const say = (reply: SpoolReply) => port.postMessage(reply);
 
 try {
   const keeper = new SpoolKeeper(path, nowMs);
   let told = JSON.stringify(keeper.health());
   say({ is: 'open', health: keeper.health() });
-  const tellHealth = () => {
+  const tellHealth = (): boolean => {
     const health = keeper.health();
     const text = JSON.stringify(health);
-    if (text === told) return;
+    if (text === told) return false;
     told = text;
     say({ is: 'health', health });
+    return true;
   };
   port.on('message', (request: SpoolRequest) => {
     try {
@@ -33,7 +35,8 @@ try {
         return;
       }
       const value = keeper.perform(request);
-      tellHealth();
+      // Where there is news about the file, the message that says so comes first.
+      if (!tellHealth() && request.operation === 'commit') Atomics.store(lastCommit, 0, request.id);
       say({ is: 'done', id: request.id, value });
     } catch (error) {
       tellHealth();

@@ -31,6 +31,8 @@ const OPEN_DEADLINE_MS = 60_000;
 const CHECK_INTERVAL_MS = 3_600_000;
 /** Commits that wait for the one being written; past it `commit` rejects with `spool/busy`. */
 export const MAX_WAITING_COMMITS = 1024;
+/** Calls are numbered from 1 to here and then anew: a number must fit into an Int32. */
+const MAX_CALL_ID = 0x7fff_ffff;
 
 export interface NodeSpool extends UsageSpool {
   /** Where the numbers stand; `acknowledged` is the highest mark the cloud has confirmed. */
@@ -107,6 +109,10 @@ class ThreadedSpool implements NodeSpool {
   /** Which clock tells the minutes: a name of this run's own until the cloud has corrected it. */
   #clockName: string;
   #writing: Promise<void> | undefined;
+  /** The worker writes the number of the last commit here, which is seen without a turn of the event loop. */
+  readonly #committed = new Int32Array(new SharedArrayBuffer(4));
+  /** Number of the commit that is being written; 0 when none is. There is never more than one. */
+  #committing = 0;
   #nextId = 1;
   #fault: CodedError | undefined;
   #closing: Promise<void> | undefined;
@@ -115,7 +121,11 @@ class ThreadedSpool implements NodeSpool {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#clockName = options.awaitsCorrection ? randomUUID() : '';
-    const workerData: SpoolWorkerData = { path: options.path, nowMs: Math.floor(options.now()) };
+    const workerData: SpoolWorkerData = {
+      path: options.path,
+      nowMs: Math.floor(options.now()),
+      committed: this.#committed.buffer,
+    };
     this.#worker = new Worker(workerUrl('spool.worker'), { workerData, name: 'spool' });
     this.#opening = new Promise((resolve, reject) => {
       this.#worker.on('message', (reply: SpoolReply) => {
@@ -197,6 +207,11 @@ class ThreadedSpool implements NodeSpool {
       }
     }
     this.#writing = undefined;
+  }
+
+  settle(): void {
+    const id = this.#committing;
+    if (id !== 0 && Atomics.load(this.#committed, 0) === id) this.#settle({ is: 'done', id, value: null });
   }
 
   position(): Promise<SpoolPosition> {
@@ -284,7 +299,9 @@ class ThreadedSpool implements NodeSpool {
   ): Promise<SpoolCalls[K]['gives']> {
     const unfit = this.#fault ?? (closing || operation === 'commit' ? undefined : this.#unfit());
     if (unfit) throw unfit;
-    const id = this.#nextId++;
+    const id = this.#nextId;
+    this.#nextId = (this.#nextId % MAX_CALL_ID) + 1;
+    if (operation === 'commit') this.#committing = id;
     const answer = new Promise<SpoolCalls[K]['gives']>((resolve, reject) => {
       this.#pending.set(id, { resolve, reject });
     });
@@ -304,9 +321,10 @@ class ThreadedSpool implements NodeSpool {
 
   #settle(reply: Extract<SpoolReply, { id: number }>): void {
     const waiter = this.#pending.get(reply.id);
-    // An answer after its deadline: whoever asked has gone.
+    // An answer after its deadline, or one that `settle` has seen before: nobody waits.
     if (!waiter) return;
     this.#pending.delete(reply.id);
+    if (reply.id === this.#committing) this.#committing = 0;
     if (reply.is === 'done') waiter.resolve(reply.value as never);
     else waiter.reject(errorOf(reply.failure));
   }

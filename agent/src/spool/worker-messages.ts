@@ -6,6 +6,8 @@ import type { CommitEntry, Correction, Renewal, SpoolPosition } from './usage-ta
 export interface SpoolWorkerData {
   path: string;
   nowMs: number;
+  /** One Int32: number of the last commit that is on disk, told here before its message gets through. */
+  committed: SharedArrayBuffer;
 }
 
 /** Each operation: what it takes and what it gives. */

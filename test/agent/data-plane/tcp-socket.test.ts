@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { HoldMemory } from '@mastline/agent/data-plane/hold-memory';
+import { ReadMemory } from '@mastline/agent/data-plane/read-memory';
 import { rawTcp } from '@mastline/agent/data-plane/tcp-handle';
 import { connectTcp, TcpSocket } from '@mastline/agent/data-plane/tcp-socket';
 import * as assert from 'uvu/assert';
@@ -87,6 +88,63 @@ if (!plain) {
     }
     assert.ok(got === 1024 * 1024);
     socket.destroy();
+    await origin.close();
+  });
+
+  test('one that rests reads nothing, whatever its owner says meanwhile, and goes on as its owner last said', async () => {
+    const origin = await startOrigin(socket => void socket.write('hello'));
+    let heard = '';
+    const socket = await connectTo(origin.port, bytes => {
+      heard += bytes.toString();
+      return true;
+    });
+    if (!(socket instanceof TcpSocket)) throw new Error(socket);
+    socket.rest();
+    socket.resume();
+    socket.pause();
+    socket.resume();
+    for (let turn = 0; turn < 20; turn += 1) await new Promise(setImmediate);
+    assert.is(heard, '');
+    socket.wake();
+    while (heard.length < 5) await new Promise(setImmediate);
+    socket.slot = 1;
+    socket.rest();
+    socket.pause();
+    socket.slot = 2;
+    assert.is(heard, 'hello');
+    socket.destroy();
+    socket.wake();
+    await origin.close();
+  });
+
+  test('reads grow with what comes, and the memory is given back when the connection is over', async () => {
+    const length = 8 * 1024 * 1024;
+    const origin = await startOrigin(socket => void socket.end(Buffer.alloc(length)));
+    const reads = new ReadMemory(256 * 1024, { heldBytes: 0 });
+    let largest = 0;
+    let got = 0;
+    const outcome = await new Promise<TcpSocket | string>(resolve =>
+      connectTcp(
+        { address: '127.0.0.1', port: origin.port, localAddress: null },
+        {
+          memory: view => reads.view(view),
+          views: reads,
+          take: bytes => {
+            largest = Math.max(largest, bytes.length);
+            got += bytes.length;
+            return true;
+          },
+        },
+        resolve,
+      ),
+    );
+    if (!(outcome instanceof TcpSocket)) throw new Error(outcome);
+    const ended = new Promise(resolve => outcome.once('end', resolve));
+    outcome.resume();
+    await ended;
+    outcome.destroy();
+    assert.is(got, length);
+    assert.ok(largest > 16 * 1024, `the largest read had ${largest} bytes`);
     await origin.close();
   });
 }

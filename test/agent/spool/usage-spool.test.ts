@@ -161,6 +161,32 @@ test('commits made at once share transactions and all count', async () => {
   await spool.close();
 });
 
+test('a commit that is on disk can be settled while the event loop stands still', async () => {
+  const { spool } = await openSpool(folder.path);
+  let turned = false;
+  setImmediate(() => {
+    turned = true;
+  });
+  let commits = 0;
+  const committed = () => {
+    commits += 1;
+    if (commits < 3) void spool.commit([delta()]).then(committed);
+  };
+  void spool.commit([delta()]).then(committed);
+  const deadline = Date.now() + 20_000;
+  // Only microtasks run between these calls, and no message comes by them.
+  while (commits < 3 && Date.now() < deadline) {
+    spool.settle?.();
+    await null;
+  }
+  assert.is(commits, 3);
+  assert.not.ok(turned);
+  // The messages that come later say nothing new.
+  const records = await spool.recordsAfter(0, 10);
+  assert.is(totals(records).flows, 3);
+  await spool.close();
+});
+
 test('refuses a delta that is out of range by field, and it takes nothing with it', async () => {
   const { spool } = await openSpool(folder.path);
   const good = spool.commit([delta()]);

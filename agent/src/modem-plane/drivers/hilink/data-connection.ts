@@ -13,6 +13,8 @@ import { textOf, type XmlElement } from './xml';
 const CONNECT_DEADLINE_MS = 60_000;
 const DISCONNECT_DEADLINE_MS = 15_000;
 const POLL_MS = 500;
+/** The first looks come sooner: a stick that is quick is worth a few requests more. */
+const FIRST_POLL_MS = 120;
 /** A stick in manual mode does not dial when its switch goes on: then it is told to. */
 const DIAL_AFTER_MS = 5000;
 const DIAL = 'hilink-dial';
@@ -65,7 +67,7 @@ export class DataConnection {
     if (!told.ok) return told;
     const begun = clock.monotonicMs();
     let dialled = told.value === DIAL;
-    for (;;) {
+    for (let pauseMs = FIRST_POLL_MS; ; pauseMs = Math.min(POLL_MS, pauseMs * 1.5)) {
       const status = await this.status();
       if (!status.ok && status.fault.kind !== 'busy') return status;
       if (status.ok && status.value.bearer.connected) return this.bearer();
@@ -82,7 +84,7 @@ export class DataConnection {
         const dial = await client.post('dialup/dial', [['Action', 1]]);
         if (!dial.ok && dial.fault.kind === 'unreachable') return dial;
       }
-      if (!(await client.pause(POLL_MS))) return closed();
+      if (!(await client.pause(pauseMs))) return closed();
     }
   }
 
@@ -91,7 +93,7 @@ export class DataConnection {
     const told = await this.#tell(false);
     if (!told.ok) return told;
     const begun = clock.monotonicMs();
-    for (;;) {
+    for (let pauseMs = FIRST_POLL_MS; ; pauseMs = Math.min(POLL_MS, pauseMs * 1.5)) {
       const status = await this.status();
       if (!status.ok && status.fault.kind !== 'busy') return status;
       const connection = status.ok ? status.value.connection : 903;
@@ -103,7 +105,7 @@ export class DataConnection {
           'hilink/still-connected',
           'the stick keeps its data connection although told not to',
         );
-      if (!(await client.pause(POLL_MS))) return closed();
+      if (!(await client.pause(pauseMs))) return closed();
     }
   }
 

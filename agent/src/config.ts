@@ -20,6 +20,16 @@ const Recovery = z.strictObject({
   hostReboot: z.boolean().default(false),
 });
 
+/** Servers for `agent speedtest`. */
+const SpeedTest = z.strictObject({
+  /** Answers with as many bytes as its address says. */
+  downUrl: z
+    .url({ protocol: /^https?$/, error: 'must be an http:// or https:// URL' })
+    .refine(url => /\{bytes\}|%7Bbytes%7D/i.test(url), 'must say where the number of bytes goes: {bytes}'),
+  /** Takes a POST of any length. */
+  upUrl: z.url({ protocol: /^https?$/, error: 'must be an http:// or https:// URL' }).optional(),
+});
+
 const NodeFile = z.strictObject({
   dataDir: z.string().min(1),
   cloud: z.strictObject({
@@ -49,6 +59,7 @@ const NodeFile = z.strictObject({
   /** What is known of the SIMs: PINs and data caps. */
   sims: z.array(SimSettings).max(256).default([]),
   recovery: Recovery.default({ cutNeighbours: false, hostReboot: false }),
+  speedTest: SpeedTest.optional(),
   threads: Threads.default(1),
   metrics: Metrics.optional(),
 });

@@ -13,6 +13,8 @@ interface Command {
   run(args: string[]): Promise<void>;
 }
 
+const SPEEDTEST_MB = 10;
+
 const commands: Command[] = [
   {
     name: 'run',
@@ -121,6 +123,28 @@ const commands: Command[] = [
       const record = await askRotation(values['data-dir'], Number(slot));
       console.log(values.json ? JSON.stringify(record) : inWords(record));
       if (record.outcome !== 'rotated') process.exitCode = 1;
+    },
+  },
+  {
+    name: 'speedtest',
+    usage: 'speedtest SLOT --data-dir DIR [--max-mb N] [--json]',
+    summary: `measure how fast the modem in a slot is, for at most N MB of its SIM's data (${SPEEDTEST_MB} when left out)`,
+    async run(args) {
+      const { values, positionals } = parseArgs({
+        args,
+        allowPositionals: true,
+        options: {
+          'data-dir': { type: 'string' },
+          'max-mb': { type: 'string', default: String(SPEEDTEST_MB) },
+          json: { type: 'boolean', default: false },
+        },
+      });
+      const [slot, ...more] = positionals;
+      if (values['data-dir'] === undefined || !/^\d{1,5}$/.test(slot ?? '') || more.length > 0)
+        throw usage('speedtest needs the number of one slot and --data-dir DIR');
+      const { askSpeedTest, inWords } = await import('./speedtest-command');
+      const result = await askSpeedTest(values['data-dir'], Number(slot), Number(values['max-mb']));
+      console.log(values.json ? JSON.stringify(result) : inWords(Number(slot), result));
     },
   },
 ];

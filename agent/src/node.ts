@@ -36,6 +36,7 @@ import { openStatusPage } from './observe/status-page';
 import { usageTally } from './observe/usage-tally';
 import type { DataPlane, LaneFigures, ListenerOutcome, ServicePlan, SlotTraffic } from './ports';
 import { rotateAction } from './rotate-command';
+import { speedTestAction } from './speedtest-command';
 import { lockDataDir } from './spool/data-dir-lock';
 import { type StateStore, stateStore } from './spool/state-store';
 import { openUsageSpool } from './spool/usage-spool';
@@ -126,6 +127,7 @@ async function open(
     traffic: async () => trafficOf((await flowCounter?.metrics()) ?? []),
     metered: config.cloud.metered,
     sims: config.sims,
+    speedTest: config.speedTest,
     recovery: {
       cycleUsb: (usbPath, request) =>
         cycleUsb(usbPath, request, {
@@ -226,7 +228,10 @@ async function open(
         usage: tally.totals(),
       };
     },
-    { metrics: () => dataPlane.metrics(), actions: { rotate: rotateAction(modems.rotations) } },
+    {
+      metrics: () => dataPlane.metrics(),
+      actions: { rotate: rotateAction(modems.rotations), speedtest: speedTestAction(modems) },
+    },
   );
   closeWith(() => page.close());
   if (config.metrics) {

@@ -131,6 +131,7 @@ export async function startAgent(options: {
     slots: [],
     virtual: dataDir.at('simulators'),
     echoUrls: simulators.echoUrls,
+    speedTest: { downUrl: `http://${host}:${port}/bytes/{bytes}`, upUrl: `http://${host}:${port}/sink` },
     allowTargets: [`${host}:${port}`, ...options.allowTargets],
   };
   writeFileSync(config, JSON.stringify(content, null, 2), { mode: 0o600 });

@@ -259,6 +259,41 @@ test('a file with a cloud makes a node', () => {
   assert.match(faultOf('{"cloud":{"url":"ftp://x"}}').userMessage, 'cloud.url');
 });
 
+test('a node may know its SIMs, servers for speed tests, and what recovery may do; nothing harmful by itself', () => {
+  const node = (more: object) =>
+    JSON.stringify({
+      ...{ dataDir: '/d', cloud: { url: 'http://127.0.0.1:1' }, slots: [], echoUrls: [] },
+      ...more,
+    });
+  const plain = parseAgentConfig(node({}), 'agent.json');
+  assert.ok(plain.kind === 'node');
+  assert.equal(plain.recovery, { cutNeighbours: false, hostReboot: false });
+  const full = parseAgentConfig(
+    node({
+      sims: [{ slot: 1, pin: '1234', dataCap: { megabytes: 5000 } }, { iccid: '89490000000000000017' }],
+      recovery: { hostReboot: true },
+      speedTest: { downUrl: 'http://speed.example/bytes/{bytes}' },
+    }),
+    'agent.json',
+  );
+  assert.ok(full.kind === 'node');
+  assert.is(full.sims[0]?.dataCap?.billingDay, 1);
+  assert.is(full.speedTest?.downUrl, 'http://speed.example/bytes/{bytes}');
+  const wrong: [object, RegExp][] = [
+    [{ sims: [{ pin: '1234' }] }, /sims\[0\].*needs "iccid" or "slot"/],
+    [{ sims: [{ slot: 1, iccid: '89490000000000000017' }] }, /sims\[0\].*not both/],
+    [{ sims: [{ slot: 1, pin: 'hush' }] }, /sims\[0\]\.pin: must have 4 to 8 digits/],
+    [{ sims: [{ slot: 1, dataCap: { megabytes: 5, billingDay: 32 } }] }, /billingDay/],
+    [{ speedTest: { downUrl: 'http://speed.example/file' } }, /speedTest\.downUrl: .*\{bytes\}/],
+    [{ recovery: { cutNeighbors: true } }, /recovery/],
+  ];
+  for (const [change, expected] of wrong) {
+    const fault = faultOf(node(change));
+    assert.match(fault.userMessage, expected);
+    assert.not.match(fault.userMessage, 'hush');
+  }
+});
+
 test('the example that `agent example` prints is valid, and its secret is new each time', () => {
   const [first, second] = [parseAgentConfig(exampleConfig(), 'a'), parseAgentConfig(exampleConfig(), 'b')];
   assert.ok(first.kind === 'standalone' && second.kind === 'standalone');

@@ -134,7 +134,7 @@ export function boundRequest(options: BoundRequest): Promise<BoundReply> {
 }
 
 /** A `lookup` for sockets that asks `servers` from `localAddress`. */
-function lookupThrough(localAddress: string | null, servers: readonly string[]): LookupFunction {
+export function lookupThrough(localAddress: string | null, servers: readonly string[]): LookupFunction {
   return (hostname, lookupOptions, callback) => {
     if (isIP(hostname) !== 0) return callback(null, hostname, isIP(hostname));
     const resolver = new Resolver({ timeout: DNS_TIMEOUT_MS, tries: DNS_TRIES });

@@ -16,6 +16,7 @@ import type { PowerOutcome, PowerWay } from './discovery/usb-power';
 import { parentOf } from './discovery/usb-tree';
 import { DataUse } from './health/data-use';
 import type { PathFigures } from './health/path-watch';
+import { type SpeedTestResult, type SpeedTestUrls, speedTest } from './health/speed-test';
 import { NetworkJournal } from './network-journal';
 import { surveyNetwork } from './network-survey';
 import { PinKeeper } from './pin-keeper';
@@ -79,6 +80,8 @@ export interface ModemPlaneOptions {
   /** PINs and data caps. */
   sims?: readonly SimSettings[];
   recovery?: RecoveryChoices;
+  /** Servers that a speed test may use; without them there is none. */
+  speedTest?: SpeedTestUrls | undefined;
 }
 
 /** What recovery may do to the box, and how. */
@@ -96,6 +99,8 @@ export interface RotatingModemPlane extends ModemPlane {
   readonly rotations: RotationOffice;
   /** What the probes of each slot found, and how often each rung of recovery helped. */
   health(): { slots: ({ slot: number } & PathFigures)[]; rungs: RungFigures[] };
+  /** Measures how fast a slot is, for at most so much of the SIM's data. Rejects with `speedtest/…` when it cannot be done. */
+  speedTest(slot: number, maxBytes: number): Promise<SpeedTestResult>;
 }
 
 const EchoUrls = z
@@ -166,6 +171,8 @@ class Plane implements RotatingModemPlane {
   readonly #dataUse: DataUse;
   #traffic: Timer | undefined;
   #countingTraffic = false;
+  #speedTesting = false;
+  readonly #abort = new AbortController();
   #listeners: (() => void)[] = [];
   #repair: Timer | undefined;
   #repairing: Promise<void> = Promise.resolve();
@@ -301,6 +308,42 @@ class Plane implements RotatingModemPlane {
     };
   }
 
+  async speedTest(slot: number, maxBytes: number): Promise<SpeedTestResult> {
+    const { clock, speedTest: urls } = this.#options;
+    const refuse = (code: string, sentence: string) => new CodedError(`speedtest/${code}`, sentence);
+    if (urls === undefined)
+      throw refuse(
+        'no-servers',
+        'the configuration of the agent names no "speedTest": set "downUrl" to an address that gives {bytes} bytes',
+      );
+    const egress = this.egresses().find(one => one.slot === slot);
+    if (!egress) throw refuse('no-slot', `there is no slot ${slot} on this node`);
+    if (!egress.ready || egress.sourceAddress === null) {
+      const report = this.slots().find(one => one.slot === slot);
+      throw refuse(
+        'not-ready',
+        `slot ${slot} is ${report?.state}${report?.reason ? `: ${report.reason}` : ''}`,
+      );
+    }
+    // Two at once would measure each other.
+    if (this.#speedTesting)
+      throw refuse('busy', 'a speed test is under way on this node; try again in a minute');
+    this.#speedTesting = true;
+    try {
+      const { sourceAddress: localAddress, dnsServers } = egress;
+      return await speedTest({
+        ...urls,
+        maxBytes,
+        localAddress,
+        dnsServers,
+        clock,
+        signal: this.#abort.signal,
+      });
+    } finally {
+      this.#speedTesting = false;
+    }
+  }
+
   onChange(listener: () => void): void {
     this.#listeners.push(listener);
   }
@@ -309,6 +352,7 @@ class Plane implements RotatingModemPlane {
     if (this.#closed) return;
     this.#closed = true;
     this.#listeners = [];
+    this.#abort.abort(new CodedError('modem/closing', 'the agent is stopping'));
     this.#repair?.cancel();
     this.#traffic?.cancel();
     await Promise.all(this.#supervisors.map(one => one.close()));

@@ -16,6 +16,7 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { createDataPlane } from '@mastline/agent/data-plane/data-plane';
+import { giveBackMemory } from '@mastline/agent/data-plane/give-back-memory';
 import { quietLog } from '@mastline/agent/observe/log';
 import { type Clock, systemClock, type Timer } from '@mastline/shared/base/clock';
 import { basic, pipelinedSocks5 } from '../agent/data-plane/clients';
@@ -258,8 +259,12 @@ export async function soak(connections: number, seed = 1): Promise<SoakResult> {
   };
 
   const mb = (bytes: number) => Math.round(bytes / 1e5) / 10;
-  const memory = () =>
-    [mb(collectedHeap() + process.memoryUsage().external), mb(process.memoryUsage.rss())] as const;
+  const memory = async (): Promise<[heap: number, rss: number]> => {
+    // The young generation's free halves are given back as well, or they would hide what the process holds.
+    giveBackMemory();
+    for (let turn = 0; turn < 10; turn += 1) await new Promise(resolve => setTimeout(resolve, 20));
+    return [mb(collectedHeap() + process.memoryUsage().external), mb(process.memoryUsage.rss())];
+  };
   let started = 0;
   const upTo = async (count: number) => {
     const worker = async () => {
@@ -283,10 +288,10 @@ export async function soak(connections: number, seed = 1): Promise<SoakResult> {
     }
   };
   await upTo(Math.floor(connections / 2));
-  const half = memory();
+  const half = await memory();
   await upTo(connections);
   const left = await ended();
-  const end = memory();
+  const end = await memory();
   await plane.close(0);
   for (const { server } of origins.values()) {
     server.close();

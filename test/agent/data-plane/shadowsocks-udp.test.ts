@@ -241,7 +241,8 @@ test('a suspended credential is cut; a changed port moves', async () => {
 test('a UDP port that is taken is a problem of its endpoint', async () => {
   const rig = await startRig();
   const blocker = dgram.createSocket('udp4');
-  blocker.bind(0, HOST);
+  // Free for TCP, so that only UDP is in the way.
+  blocker.bind(await freePort(), HOST);
   await once(blocker, 'listening');
   const endpoint = { ...shadowsocksEndpoint(blocker.address().port, 'aes-256-gcm'), id: 'e2' };
   const [, outcome] = await rig.plane.apply({ ...rig.plan, endpoints: [...rig.plan.endpoints, endpoint] });

@@ -112,6 +112,10 @@ export class PathWatch {
     return this.#path !== null;
   }
 
+  isProbing(): boolean {
+    return this.#probing;
+  }
+
   /** A connection came up, or changed: nothing that was known holds any more. */
   open(path: Path): void {
     this.shut();

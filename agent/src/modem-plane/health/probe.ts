@@ -2,14 +2,18 @@
  * One probe through a slot, end to end: name, TCP, HTTP, and who answered. Asks a second service while the first is late. Counts what it costs in SIM data, headers included. When to probe is path-watch.ts, whether it may cost
  * anything now is probe-budget.ts.
  */
+import { randomBytes } from 'node:crypto';
+import { Resolver } from 'node:dns/promises';
+import { isIP } from 'node:net';
 import { type Clock, sleep } from '@mastline/shared/base/clock';
-import { messageOf } from '@mastline/shared/base/coded-error';
+import { codeOf, messageOf } from '@mastline/shared/base/coded-error';
 import { boundRequest, type RequestFigures } from '../bound-request';
 import { type Answerer, whoAnswered } from './captive';
 
 /** One service has this long; a mobile network that pages a sleeping modem takes up to three seconds. */
 export const PROBE_DEADLINE_MS = 4500;
 const NEXT_AFTER_MS = 2000;
+const RESOLVER_MS = 2000;
 /** Services asked in one probe: more only cost when the modem is dead. */
 const SERVICES_ASKED = 2;
 const MAX_ANSWER_BYTES = 16 * 1024;
@@ -75,12 +79,23 @@ export async function probe(request: ProbeRequest): Promise<ProbeResult> {
       const answerer = whoAnswered(url, { status: reply.status, location, contentType, body: reply.body });
       // One that speaks for itself is proof; a carrier's page may be a service's own trouble.
       if (answerer.kind === 'service') enough.abort();
-      return { answerer, figures, problem: '' };
+      return { answerer, figures, problem: '', code: undefined };
     } catch (error) {
-      return { answerer: null, figures, problem: messageOf(error) };
+      const code = error instanceof Error ? codeOf(error.cause) : undefined;
+      return { answerer: null, figures, problem: messageOf(error), code };
     }
   });
   const answers = await Promise.all(asked);
+  const refusing = answers.find(one => one.code === 'ECONNREFUSED');
+  if (refusing) refusing.answerer = { kind: 'service', address: null, problem: refusing.problem };
+  const nobody = answers.every(one => one.answerer === null && one.figures?.connectMs == null);
+  // Services go down, too, and a box must not stop serving for that: a resolver that answers has been reached.
+  if (nobody && !request.signal.aborted && (await resolverAnswers(request))) {
+    const problem = `no echo service answers, but the name server does: ${problemsOf(answers)}`;
+    const answerer: Answerer = { kind: 'service', address: null, problem };
+    answers.unshift({ answerer, figures: null, problem, code: undefined });
+    wireBytes += LOOKUP_BYTES;
+  }
   const good = answers.find(one => one.answerer?.kind === 'service');
   const page = answers.find(one => one.answerer?.kind === 'carrier');
   const { connectMs = null, answerMs = null } = (good ?? page ?? answers[0])?.figures ?? {};
@@ -91,11 +106,32 @@ interface Answer {
   answerer: Answerer | null;
   figures: RequestFigures | null;
   problem: string;
+  /** Of the system; a refusal comes from the other end. */
+  code: string | undefined;
+}
+
+const problemsOf = (answers: readonly Answer[]) => answers.map(one => one.problem).join('; ');
+
+/** Asked for a name that nobody has: what stands in a cache would prove nothing. */
+async function resolverAnswers({ urls, localAddress, dnsServers }: ProbeRequest): Promise<boolean> {
+  if (dnsServers.length === 0) return false;
+  const host = new URL(urls[0] ?? 'http://127.0.0.1').hostname;
+  const zone = isIP(host) === 0 ? host : 'example.com';
+  const resolver = new Resolver({ timeout: RESOLVER_MS, tries: 1 });
+  resolver.setServers(dnsServers);
+  resolver.setLocalAddress(localAddress);
+  try {
+    await resolver.resolve4(`p${randomBytes(6).toString('hex')}.${zone}`);
+    return true;
+  } catch (error) {
+    // "There is no such name" is an answer; a server that could not find out has reached nobody itself.
+    return codeOf(error) === 'ENOTFOUND' || codeOf(error) === 'ENODATA';
+  }
 }
 
 function outcomeOf(best: Answer | undefined, all: readonly Answer[]): ProbeResult['outcome'] {
   const answerer = best?.answerer;
-  if (!answerer) return { kind: 'silent', problem: all.map(one => one.problem).join('; ') };
+  if (!answerer) return { kind: 'silent', problem: problemsOf(all) };
   return answerer.kind === 'service'
     ? { kind: 'carries', address: answerer.address, problem: answerer.problem }
     : { kind: 'captive', problem: answerer.problem, credit: answerer.credit };

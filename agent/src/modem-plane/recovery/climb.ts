@@ -15,6 +15,7 @@ const LOOK_MS = 250;
 const FOR_PEOPLE_MS = 15_000;
 /** A modem that only left the bus and did not restart answers within so long. */
 const REBIND_SILENCE_MS = 20_000;
+const RADIO_ON_MS = 20_000;
 const MAX_EVIDENCE = 200;
 
 export interface ClimbParts {
@@ -113,7 +114,11 @@ async function climbRung({ rung, budgetMs }: Step, parts: ClimbParts): Promise<R
     } catch (error) {
       if (parts.signal.aborted) return ended('given-up', messageOf(parts.signal.reason));
       // A verb that did not end, or a fault of ours: the next rung is harsher and may still help.
-      if (over.signal.aborted) parts.onStuck();
+      if (over.signal.aborted) {
+        parts.onStuck();
+        // The verb that would have switched it on again may have been given up with the others.
+        if (rung === 'radio') await radioOn(tools, clock);
+      }
       deed = { kind: 'failed', reason: messageOf(error) };
     }
     if (deed.kind === 'impossible') return ended('impossible', deed.reason);
@@ -122,6 +127,21 @@ async function climbRung({ rung, budgetMs }: Step, parts: ClimbParts): Promise<R
     const seen = await watch(rung, parts, { begun, signal });
     const said = deed.kind === 'done' ? deed.evidence : deed.reason;
     return ended(seen.outcome, [said, seen.evidence].filter(part => part !== '').join('; '), seen.cause);
+  } finally {
+    timer.cancel();
+  }
+}
+
+/** A radio must not stay off, whatever became of the rung. Whether it is on is seen by what comes after. */
+async function radioOn({ driver }: RungTools, clock: Clock): Promise<void> {
+  const late = new AbortController();
+  const timer = clock.after(RADIO_ON_MS, () =>
+    late.abort(new Error('the radio was not switched on in time')),
+  );
+  try {
+    await untilAborted<unknown>(driver()?.radio(true) ?? Promise.resolve(), late.signal);
+  } catch (error) {
+    if (!late.signal.aborted) throw error;
   } finally {
     timer.cancel();
   }

@@ -347,7 +347,8 @@ export class Lane {
     for (const connection of [...this.#connections]) {
       const { flow } = connection;
       if (!flow) {
-        if (!this.policy.endpoints.has(connection.endpointId)) connection.cut();
+        // One that an association hangs on is judged with it, below.
+        if (!connection.attached && !this.policy.endpoints.has(connection.endpointId)) connection.cut();
         continue;
       }
       const { slot } = flow.account.key;

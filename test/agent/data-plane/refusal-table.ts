@@ -430,15 +430,13 @@ export const ROWS: Record<RefusalReason, Row> = {
     'socks5-udp': {
       set: () => ({}),
       async act(stage) {
-        const { control, reply } = await associate(stage, ALICE);
-        const closing = stage.rig.plane.close(60_000);
-        const packet = socks5Datagram({ host: HOST, port: 80 }, Buffer.from('x'));
-        const saw = await dropped(stage, packet, reply.readUInt16BE(8));
-        control.destroy();
-        await stage.passTimeUntil(closing);
-        return saw;
+        const { control } = await associate(stage, ALICE);
+        const heard = hear(control);
+        const { plan, plane } = stage.rig;
+        await plane.apply({ ...plan, endpoints: plan.endpoints.slice(1) });
+        return (await heard).end;
       },
-      saw: NO_ANSWER,
+      saw: 'end',
     },
     'shadowsocks-udp': {
       set: () => ({}),

@@ -13,6 +13,7 @@
  *     POST /modems/N/api                 {"mode":"up"|"hang"|"dead"}; an AT or MBIM modem that is dead is off the bus
  *     POST /modems/N/carrier             {"sticky":…,"holdsAddressMs":…,"registrationDelayMs":…,"connectDelayMs":…}
  *     POST /modems/N/register            loses the network and registers again
+ *     POST /modems/N/sim                 {"state":"ready"|"pin"|"absent"}, of AT and MBIM modems
  */
 import { rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
@@ -22,7 +23,7 @@ import { DriverKind } from '@mastline/shared/profile/schema';
 import { z } from 'zod';
 import { CARRIER_NAMES } from './carrier-presets';
 import { completeSpec } from './virtual-modem';
-import { MAX_MODEMS, ModemSpec, type VirtualNetwork, type VirtualSlot } from './virtual-slot';
+import { MAX_MODEMS, ModemSpec, SIM_KNOBS, type VirtualNetwork, type VirtualSlot } from './virtual-slot';
 
 /** Longest path of a Unix socket on Linux, in bytes. */
 const MAX_SOCKET_PATH = 107;
@@ -48,6 +49,7 @@ const Knobs = {
     connectDelayMs: Delay.optional(),
   }),
   register: z.strictObject({}),
+  sim: z.strictObject({ state: z.enum(SIM_KNOBS) }),
 };
 
 /** Listens on `path`. Throws `simulator/state-dir` when the path is too long for a socket. */
@@ -164,6 +166,8 @@ async function turn({ carrier, modem }: VirtualSlot, knob: string, body: unknown
     case 'register':
       parseOrExplain(Knobs.register, body, 'register');
       return modem.loseNetwork();
+    case 'sim':
+      return modem.setSim(parseOrExplain(Knobs.sim, body, 'sim').state);
     default:
       throw new CodedError(
         'simulator/no-such-knob',

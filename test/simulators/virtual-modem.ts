@@ -139,6 +139,9 @@ async function startHilink({ spec, place, options, carrier }: Parts): Promise<Ru
         carrier.register();
       },
       setData: up => carrier.switchData(up),
+      setSim: () => {
+        throw new CodedError('simulator/no-such-knob', 'sim: this knob is of AT and MBIM modems only');
+      },
       setDelays: delays => carrier.set(delays),
       close: () => stick.close(),
     },
@@ -182,6 +185,10 @@ async function startAt({ spec, place, options, carrier, delays }: Parts): Promis
         if (!up) modem.state.hangUp();
         else if (modem.state.autoCall && modem.state.registered) modem.state.dial();
       },
+      setSim: state => {
+        modem.state.sim.state = state;
+        modem.state.review();
+      },
       setDelays: ({ registrationDelayMs, connectDelayMs }) => {
         if (registrationDelayMs !== undefined) modem.state.network.registrationDelayMs = registrationDelayMs;
         if (connectDelayMs !== undefined) modem.state.network.dialDelayMs = connectDelayMs;
@@ -223,6 +230,7 @@ async function startMbim({ spec, place, options, carrier, delays }: Parts): Prom
         modem.knobs.connectCause = up ? NO_CAUSE : NOT_SUBSCRIBED;
         if (!up) await modem.deactivate();
       },
+      setSim: sim => modem.changeSim(sim),
       setDelays: given => void Object.assign(modem.knobs, given),
       close: () => port.close(),
     },

@@ -26,6 +26,9 @@ export const ModemSpec = z.strictObject({
 });
 export type ModemSpec = z.infer<typeof ModemSpec>;
 
+export const SIM_KNOBS = ['ready', 'pin', 'absent'] as const;
+export type SimKnob = (typeof SIM_KNOBS)[number];
+
 /** A running modem, whatever it speaks. */
 export interface VirtualModem {
   /** `up` answers, `hang` takes everything and says nothing, `dead` is off the bus (HiLink: its web server is). */
@@ -38,6 +41,8 @@ export interface VirtualModem {
   loseNetwork(): Promise<void>;
   /** False: no data connection, and none is given. */
   setData(up: boolean): Promise<void>;
+  /** The SIM asks for its PIN, is pulled out, or is well. Throws where the simulator cannot. */
+  setSim(sim: SimKnob): void;
   setDelays(delays: { registrationDelayMs?: number; connectDelayMs?: number }): void;
   close(): Promise<void>;
 }

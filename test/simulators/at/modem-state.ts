@@ -130,6 +130,7 @@ export class ModemState {
   powerOff(): void {
     for (const timer of this.#timers) timer.cancel();
     this.#timers.clear();
+    this.#registering = null;
   }
 
   /** 3GPP access technology number of what it is registered in. */

@@ -153,6 +153,19 @@ test('names the options that it cannot use', async () => {
   await folder.remove();
 });
 
+test('unplugged while it looks for its network, it looks again when it is back', async () => {
+  const clock = fakeClock();
+  const modem = new AtModem({ model: 'quectel/rm520n', clock, network: { registrationDelayMs: 1000 } });
+  modem.attach(duplexPair()[1]);
+  await clock.advance(500);
+  modem.vanish();
+  await clock.advance(5000);
+  assert.equal(modem.state.registered, false);
+  modem.appear(duplexPair()[1]);
+  await clock.advance(1001);
+  assert.equal(modem.state.registered, true);
+});
+
 function onWire(id: string, knobs: Partial<AtKnobs> = {}) {
   const clock = fakeClock();
   const modem = new AtModem({ model: id, clock, knobs });

@@ -22,6 +22,8 @@ export interface PortalContext {
   cspNonce: string;
   /** Service that answers with the address it sees: what the portal's curl commands ask for. */
   echoUrl: string;
+  /** Where people and programs reach this cloud, when it was told; else the request's own address is the best guess. */
+  publicUrl: string | null;
   /** Writes an unexpected error into the server's log, with the request's id. */
   logError(error: unknown): void;
 }

@@ -247,12 +247,16 @@ if (process.argv[1] === import.meta.filename) {
       json: { type: 'string' },
     },
   });
+  const whole = (name: 'rotations' | 'modems', least: number, most: number) => {
+    const value = Number(values[name]);
+    if (Number.isInteger(value) && value >= least && value <= most) return value;
+    console.error(`--${name} must be a whole number from ${least} to ${most}`);
+    process.exit(2);
+  };
+  const wanted = { rotations: whole('rotations', 1, 100_000), modems: whole('modems', 2, 24) };
   const machine = describeMachine(0);
   for (const line of machineLines(machine)) console.log(line);
-  const figures = await measureRotations({
-    rotations: Number(values.rotations),
-    modems: Number(values.modems),
-  });
+  const figures = await measureRotations(wanted);
   const { lines, met } = rotationLines(figures);
   for (const line of lines) console.log(line);
   console.log(`worst overhead ${figures.overheadMaxMs} ms; ${values.modems} modems, half of them at a time`);

@@ -80,10 +80,7 @@ export class RotationScheduler {
 
   #arm(slot: number, plan: Plan): void {
     const { now, random, lastEnd } = this.#options;
-    const lastMs = Math.max(
-      lastEnd(slot) ?? 0,
-      plan.schedule.everyMinutes === undefined ? 0 : plan.knownSince,
-    );
+    const lastMs = lastEnd(slot) ?? plan.knownSince;
     plan.due = nextRotationAt(plan.schedule, { nowMs: now(), lastMs, random });
     this.#wait(slot, plan);
   }

@@ -71,7 +71,13 @@ export const action = (args: ActionFunctionArgs) =>
         if (name === '' || name.length > 80)
           return { linkProblem: 'A name of 1 to 80 characters, to know it by.' };
         const { id, token } = await api.rotationLinks.create({ slotId, name });
-        return { made: { id, name, url: new URL(`/rotate/${token}`, args.request.url).href } };
+        return {
+          made: {
+            id,
+            name,
+            url: new URL(`/rotate/${token}`, args.context.publicUrl ?? args.request.url).href,
+          },
+        };
       }
       case 'revoke-link': {
         await api.rotationLinks.revoke({ id: String(data.get('id') ?? '') });

@@ -22,6 +22,7 @@ export async function portalRoutes(options: {
   sessions: Sessions;
   throttle: LoginThrottle;
   echoUrl: string;
+  publicUrl: string | null;
 }): Promise<Router> {
   const router = express.Router();
   const serverBuild = cloudPath('build/server/index.js');
@@ -68,6 +69,7 @@ export async function portalRoutes(options: {
           viewer: session?.viewer ?? null,
           requestId,
           echoUrl: options.echoUrl,
+          publicUrl: options.publicUrl,
           cspNonce: String(response.locals.cspNonce),
           logError: error => services.log.error({ err: error, requestId }, 'a page failed'),
         };

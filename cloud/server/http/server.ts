@@ -121,7 +121,15 @@ export async function createHttpServer(options: HttpOptions): Promise<Server> {
       next(error);
     }
   });
-  app.use(await portalRoutes({ services, sessions, throttle, echoUrl: options.echoUrl }));
+  app.use(
+    await portalRoutes({
+      services,
+      sessions,
+      throttle,
+      echoUrl: options.echoUrl,
+      publicUrl: options.publicUrl,
+    }),
+  );
   app.use(lastResort(options));
 
   const server = createServer(

@@ -111,6 +111,7 @@ export function portalContext(
     requestId: request.requestId,
     cspNonce: request.nonce,
     echoUrl: 'https://api.ipify.org',
+    publicUrl: null,
     logError: error => void cloud.logged.push(error),
     auth: {
       logIn: async ({ email, password }) => {

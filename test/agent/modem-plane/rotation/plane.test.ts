@@ -93,13 +93,13 @@ test('says by which carrier a slot leaves, for customers who ask for one', () =>
 
 test('a start anew knows the history, the figures and the cool-down', async () => {
   await plane.close();
+  const rotation = { coolDownSeconds: 600, schedule: { everyMinutes: 600 } };
   plane = createModemPlane({
-    slots: net.ready.slots,
+    slots: net.ready.slots.map(slot => ({ ...slot, rotation })),
     echoUrls: net.ready.echoUrls,
     dataDir: dir.path,
     clock: systemClock,
     log: quietLog,
-    rotation: { limits: { coolDownMs: 600_000 } },
   });
   await plane.start();
   const [past] = plane.rotations.history(1);
@@ -114,6 +114,32 @@ test('a start anew knows the history, the figures and the cool-down', async () =
   assert.equal(await plane.rotations.rotate(1, { id: past?.id, askedFor: 'x' }), past);
   plane.rotations.note([past?.id ?? '']);
   assert.equal(plane.rotations.unnoted(), []);
+});
+
+test('the schedule of the configuration counts from the last rotation, and the cloud’s goes before it', () => {
+  const last = plane.rotations.history(1).at(-1)?.endedAt ?? 0;
+  const minutes = (count: number) => last + count * 60_000;
+  assert.is(plane.rotations.due(1), minutes(600));
+  plane.rotations.schedule([{ slot: 1, schedule: { everyMinutes: 1200 } }]);
+  assert.is(plane.rotations.due(1), minutes(1200));
+  plane.rotations.schedule([]);
+  assert.is(plane.rotations.due(1), minutes(600));
+});
+
+test('names what is wrong with a slot’s rotation', () => {
+  const [slot] = net.ready.slots;
+  const wrong = { ...slot, rotation: { perHour: 0, schedule: { at: ['25:00'] } } };
+  assert.throws(
+    () =>
+      createModemPlane({
+        slots: [wrong as never],
+        echoUrls: [],
+        dataDir: dir.path,
+        clock: systemClock,
+        log: quietLog,
+      }),
+    /slots\[0\].*rotation\.schedule\.at\[0\].*rotation\.perHour/,
+  );
 });
 
 test('asks the sticks nothing they do not know, and ends cleanly', async () => {

@@ -76,6 +76,7 @@ else {
       dataDir: join(dir.path, 'agent'),
       clock: systemClock,
       log: quietLog,
+      openFlows: async () => 0,
     });
     plane.onChange(() => {
       for (const check of [...waiting]) check();
@@ -203,6 +204,26 @@ else {
       assert.is.not(after.exitAddress, before?.exitAddress);
     },
     { deadlineMs: 90_000 },
+  );
+
+  test(
+    'a rotation gives module and card another exit address',
+    async () => {
+      const exitOf = (slot: number) => plane.slots().find(one => one.slot === slot)?.exitAddress;
+      const before = [2, 4].map(exitOf);
+      const ends = await Promise.all([2, 4].map(slot => plane.rotations.rotate(slot, { askedFor: 'test' })));
+      assert.equal(
+        ends.map(end => end.outcome),
+        ['rotated', 'rotated'],
+        JSON.stringify(ends),
+      );
+      for (const [index, slot] of [2, 4].entries()) {
+        await until(slot, isUp);
+        assert.is.not(exitOf(slot), before[index]);
+        assert.is(ends[index]?.newAddress, exitOf(slot));
+      }
+    },
+    { deadlineMs: 120_000 },
   );
 
   test(

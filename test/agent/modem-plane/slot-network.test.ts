@@ -160,6 +160,30 @@ test('a set-up that fails half-way leaves nothing, neither made nor written', as
   }
 });
 
+test("a carrier's address and packet size are written down, and taken back", async () => {
+  const dir = await tempDir('journal');
+  try {
+    const ip = recordingIp();
+    const run = async (args: readonly string[]) =>
+      args.join(' ') === '-N -j link show' ? '[{"ifname":"wwx1","flags":[],"mtu":1500}]' : ip.run(args);
+    const journal = new NetworkJournal({ dataDir: dir.path, runIp: run });
+    await setUpSlot(bearer, { runIp: run, journal, clock: systemClock, carrier });
+    assert.ok(ip.commands.includes('link set dev wwx1 mtu 1430'));
+    ip.commands.length = 0;
+    await new NetworkJournal({ dataDir: dir.path, runIp: run }).recover();
+    assert.ok(ip.commands.includes('link set dev wwx1 mtu 1500'));
+    const at = (start: string) => ip.commands.findIndex(words => words.includes(start));
+    // The address goes before the rule that keeps it out of the main table.
+    assert.ok(at('address del 10.64.1.2/30') < at('rule del from 10.64.1.2'));
+    await setUpSlot(bearer, { runIp: run, journal, clock: systemClock, carrier: null }).then(
+      () => assert.unreachable(),
+      error => assert.is(codeOf(error), 'network/no-carrier-address'),
+    );
+  } finally {
+    await dir.remove();
+  }
+});
+
 test('the next start takes down what a crash left, and keeps in mind what it could not', async () => {
   const dir = await tempDir('journal');
   try {

@@ -40,7 +40,7 @@ import { speedTestAction } from './speedtest-command';
 import { lockDataDir } from './spool/data-dir-lock';
 import { type StateStore, stateStore } from './spool/state-store';
 import { openUsageSpool } from './spool/usage-spool';
-import { stopSignal } from './stop-signal';
+import { onHangUp, stopSignal } from './stop-signal';
 import { AGENT_VERSION } from './version';
 
 /** Running flows have this long after SIGTERM. */
@@ -60,6 +60,7 @@ export async function runNode(config: NodeConfig, claim: Claim | undefined): Pro
   // From here on a signal is a wish to stop, also while parts are still being opened.
   const stopped = stopSignal();
   const log = createLog({ level: logLevel() });
+  onHangUp(() => log.warn('the configuration of a node is read at its start only: restart it'));
   const opened: (() => Promise<void>)[] = [];
   const closeWith = (close: () => Promise<void>) => void opened.push(close);
   try {

@@ -27,7 +27,8 @@ export const DemoRequest = z.object({
     .array(
       z.object({
         name: z.string().min(1).max(80),
-        protocols: z.array(EndpointProtocol).min(1),
+        // Shadowsocks needs a cipher, which is set in the portal.
+        protocols: z.array(EndpointProtocol.exclude(['shadowsocks'])).min(1),
         listen: ListenAddress,
         slots: z.array(z.int().min(0).max(65_535)).min(1).max(256),
         reach: Reach.default('direct'),

@@ -27,6 +27,7 @@ interface Treatment {
 }
 
 const ALL: readonly Rung[] = ['reconnect', 'radio', 'reset', 'usb-rebind', 'port-power', 'host-reboot'];
+const UP_TO_RESET = ALL.slice(0, 3);
 const FROM_RADIO = ALL.slice(1);
 const FROM_RESET = ALL.slice(2);
 /** What needs no answer of the modem. */
@@ -54,7 +55,8 @@ export const TREATMENTS: Record<ModemCause, Treatment> = {
   'sim-failed': climbing(FROM_RESET, 30_000),
   'registration-denied': climbing(['radio'], 120_000),
   'no-registration': climbing(FROM_RADIO, 90_000),
-  'connection-refused': climbing(ALL, 20_000),
+  // Most often the APN or the contract: a restart may help, cutting the power will not.
+  'connection-refused': climbing(UP_TO_RESET, 20_000),
   'no-data-connection': climbing(ALL, 20_000),
   // Two probes have failed by then.
   'data-dead': climbing(ALL, 0),

@@ -2,12 +2,14 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type SpeedTestRequest, speedTest } from '@mastline/agent/modem-plane/health/speed-test';
-import { inWords, speedTestAction } from '@mastline/agent/speedtest-command';
+import { openStatusPage } from '@mastline/agent/observe/status-page';
+import { askSpeedTest, inWords, speedTestAction } from '@mastline/agent/speedtest-command';
 import { systemClock } from '@mastline/shared/base/clock';
 import { codeOf } from '@mastline/shared/base/coded-error';
 import * as assert from 'uvu/assert';
 import { type Origin, startOrigin } from '../../../simulators/origin';
 import { suite } from '../../../support/suite';
+import { tempDir } from '../../../support/temp';
 import { Rig } from '../recovery/rig';
 
 const test = suite('speed test');
@@ -102,6 +104,15 @@ test('the plane tests slots that are ready, one at a time; the action checks wha
     );
     for (const maxMb of ['', '0', '-1', 'x', '1e9'])
       assert.is(await codeOfFailure(action(new URLSearchParams({ slot: '1', maxMb }))), 'speedtest/budget');
+    const dir = await tempDir('speed');
+    const page = await openStatusPage(dir.path, () => ({}), {
+      metrics: async () => [],
+      actions: { speedtest: action },
+    });
+    assert.ok((await askSpeedTest(dir.path, 1, 1)).usedBytes <= 1_000_000);
+    assert.is(await codeOfFailure(askSpeedTest(dir.path, 9, 1)), 'speedtest/no-slot');
+    await page.close();
+    await dir.remove();
     await rig.stick().carrier.hangUp();
     await rig.until(() => rig.report().state !== 'connected', 'down');
     assert.is(await codeOfFailure(rig.plane.speedTest(1, 1_000_000)), 'speedtest/not-ready');

@@ -37,7 +37,8 @@ export class Tunnel implements Session {
 
   clientDrained(): void {
     this.#connection.touch();
-    this.#flow.origin.resume();
+    if (this.#flow.closed) this.#leave();
+    else this.#flow.origin.resume();
   }
 
   originEnd(): void {
@@ -47,6 +48,15 @@ export class Tunnel implements Session {
   originClosed(hadError: boolean): void {
     // A reset is passed on as one: a clean end would make half a download look whole.
     if (hadError) this.#connection.cut();
+    else if (this.#connection.down.idle) this.#leave();
+  }
+
+  /**
+   * The origin had said all, and then would hear no more. A client that is still sending, or was stopped from it, gets
+   * the rest of the answer and a moment to close; what it says goes nowhere.
+   */
+  #leave(): void {
+    if (!this.#connection.clientEnded) this.#connection.finish();
   }
 
   timedOut(): void {

@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import * as assert from 'uvu/assert';
+import { fakeClock } from '../../support/clock';
 import { suite } from '../../support/suite';
 import { openTunnel, pipelinedSocks5, tcp } from './clients';
 import { memorySink, readAll, readExactly, startOrigin, startRig, untilEnd } from './rig';
@@ -189,6 +190,31 @@ test('a reset of the origin reaches the client as a reset, not as a clean end', 
   client.resume();
   await failed;
   assert.is(error?.code, 'ECONNRESET');
+  await rig.close();
+  await origin.close();
+});
+
+test('a client that goes on sending to an origin that has ended and gone is not kept', async () => {
+  const origin = await startOrigin(socket => {
+    socket.end('bye');
+    socket.once('data', () => socket.resetAndDestroy());
+  });
+  const clock = fakeClock();
+  const rig = await startRig({ clock });
+  const client = await openTunnel(rig.port, origin.port);
+  assert.is((await readAll(client)).toString(), 'bye');
+  const gone = new Promise(resolve => client.once('close', resolve));
+  const more = () => {
+    while (!client.destroyed && client.write(BLOCK));
+  };
+  client.on('drain', more);
+  more();
+  // It has the time of a refused client to notice, not that of an idle flow.
+  const flows = async () => (await rig.plane.figures())[0]?.openFlows;
+  while ((await flows()) !== 0) await new Promise(setImmediate);
+  await clock.advance(3_000);
+  await gone;
+  assert.is((await rig.plane.metrics())[0]?.connections, 0);
   await rig.close();
   await origin.close();
 });

@@ -2,6 +2,7 @@
  * The agent's command line: reads a command, loads only what it needs, and says faults in sentences. What a node is
  * made of stands in node.ts, what serves without a cloud in standalone.ts.
  */
+import './young-garbage';
 import { parseArgs } from 'node:util';
 import { CodedError, messageOf } from '@mastline/shared/base/coded-error';
 import { AGENT_VERSION } from './version';

@@ -16,7 +16,9 @@ import type { Server } from 'node:net';
 
 /** A request that libuv carries out; `oncomplete` gets a negative errno, or 0. */
 export interface HandleRequest {
-  oncomplete: (status: number) => void;
+  oncomplete: (this: HandleRequest, status: number) => void;
+  /** Ours: whom to tell. Null once told, as with a handle's owner. */
+  owner?: unknown;
   buffer?: Uint8Array;
 }
 
@@ -24,7 +26,7 @@ export interface TcpHandle {
   readonly fd: number;
   /** Called after each read; how much came is `rawTcp.lastRead()`. What it returns is the memory of the next read. */
   onread: (this: TcpHandle) => Uint8Array | undefined;
-  /** Ours: whoever the handle belongs to. */
+  /** Ours: whoever the handle belongs to; null once it is closed. So callbacks need no closure for each connection. */
   owner?: unknown;
   useUserBuffer(memory: Uint8Array): void;
   readStart(): number;
@@ -38,8 +40,8 @@ export interface TcpHandle {
   connect6(request: HandleRequest, address: string, port: number): number;
   getpeername(into: { address?: string; port?: number }): number;
   getsockname(into: { address?: string; port?: number }): number;
-  close(done?: () => void): void;
-  reset(done?: () => void): number;
+  close(done?: (this: TcpHandle) => void): void;
+  reset(done?: (this: TcpHandle) => void): number;
 }
 
 export interface RawTcp {

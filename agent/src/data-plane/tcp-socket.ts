@@ -7,7 +7,7 @@ import { EventEmitter } from 'node:events';
 import { Socket } from 'node:net';
 import { getSystemErrorName } from 'node:util';
 import { type LargeReader, type ReadMemory, SMALL, type View } from './read-memory';
-import { rawTcp, type TcpHandle } from './tcp-handle';
+import { type HandleRequest, rawTcp, type TcpHandle } from './tcp-handle';
 import type { Wire } from './wire';
 
 /** libuv's number for "the other side has ended"; it is no error of the system. */
@@ -146,16 +146,15 @@ export class TcpSocket extends EventEmitter implements Wire, LargeReader {
   destroy(error?: Error): this {
     if (this.destroyed) return this;
     this.#dead(error);
-    this.#handle.close(() => this.emit('close', this.#hadError));
+    this.#handle.close(onClosed);
     return this;
   }
 
   resetAndDestroy(): this {
     if (this.destroyed) return this;
     this.#dead();
-    const closed = () => this.emit('close', this.#hadError);
     // Refused while an end is on its way; then that end must do.
-    if (this.#handle.reset(closed) !== 0) this.#handle.close(closed);
+    if (this.#handle.reset(onClosed) !== 0) this.#handle.close(onClosed);
     return this;
   }
 
@@ -169,10 +168,16 @@ export class TcpSocket extends EventEmitter implements Wire, LargeReader {
     this.destroyed = true;
     this.#reader.views?.release(this.#view, this);
     this.removeAllListeners();
+    this.#handle.owner = null;
     const options = { handle: this.#handle, allowHalfOpen: true, manualStart: true };
     const socket = new Socket(options);
     if (unread.length > 0) socket.unshift(Buffer.from(unread));
     return socket;
+  }
+
+  /** Called when the handle is gone. */
+  closed(): void {
+    this.emit('close', this.#hadError);
   }
 
   /** Called by the handle. */
@@ -223,13 +228,17 @@ export class TcpSocket extends EventEmitter implements Wire, LargeReader {
       return;
     }
     const request = rawTcp.shutdownRequest();
-    request.oncomplete = status => {
-      this.#shutDown = true;
-      if (status !== 0) this.destroy(errorOf(status));
-      else if (this.readableEnded) this.destroy();
-    };
+    request.owner = this;
+    request.oncomplete = onShutDown;
     const status = this.#handle.shutdown(request);
     if (status < 0) this.destroy(errorOf(status));
+  }
+
+  /** Called when the other side can see the end. */
+  shutDown(status: number): void {
+    this.#shutDown = true;
+    if (status !== 0) this.destroy(errorOf(status));
+    else if (this.readableEnded) this.destroy();
   }
 
   #written(length: number, status: number, done: (error?: Error | null) => void): void {
@@ -260,6 +269,24 @@ export class TcpSocket extends EventEmitter implements Wire, LargeReader {
     if (!this.destroyed) this.#handle.getpeername(this.#peer);
     return this.#peer;
   }
+}
+
+function onClosed(this: TcpHandle): void {
+  const socket = this.owner as TcpSocket;
+  this.owner = null;
+  socket.closed();
+}
+
+function onConnected(this: HandleRequest, status: number): void {
+  const settle = this.owner as (status: number) => void;
+  this.owner = null;
+  settle(status);
+}
+
+function onShutDown(this: HandleRequest, status: number): void {
+  const socket = this.owner as TcpSocket;
+  this.owner = null;
+  socket.shutDown(status);
 }
 
 function onRead(this: TcpHandle): Uint8Array | undefined {
@@ -314,7 +341,7 @@ export function connectTcp(
     if (status !== 0) return fail(status);
   }
   const request = rawTcp.connectRequest();
-  request.oncomplete = status => {
+  request.owner = (status: number) => {
     if (!open) return;
     if (status !== 0) {
       fail(status);
@@ -323,6 +350,7 @@ export function connectTcp(
     open = false;
     settled(new TcpSocket(handle, reader));
   };
+  request.oncomplete = onConnected;
   const status = isV6 ? handle.connect6(request, address, port) : handle.connect(request, address, port);
   return status === 0 ? close : fail(status);
 }

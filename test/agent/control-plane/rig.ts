@@ -26,6 +26,8 @@ export interface RigOptions {
   tls?: { key: string; cert: string };
   route?: CloudRoute;
   metered?: boolean;
+  /** For a cloud that is not the fake one. */
+  claim?: string;
 }
 
 /** Rotations that end when the test says so, and are kept until noted, as the modem plane keeps them. */
@@ -122,7 +124,7 @@ export class AgentRig {
     const { identity } = await enrol({
       cloudUrl: this.cloudUrl ?? this.cloud.url,
       ...(this.#options.route ? { route: this.#options.route } : {}),
-      claimCode: CLAIM,
+      claimCode: this.#options.claim ?? CLAIM,
       agentVersion: '0.1.0',
       hostname: 'box',
       acceptedBy: 'Ada',

@@ -8,7 +8,7 @@ import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } f
 import { CodedError, codeOf } from '@mastline/shared/base/coded-error';
 import { parseOrExplain } from '@mastline/shared/base/problems';
 import { EndpointProtocol, ListenAddress, Reach } from '@mastline/shared/domain/endpoint';
-import { uuidv7 } from '@mastline/shared/domain/ids';
+import { uuidv7 } from '@mastline/shared/domain/uuid';
 import { z } from 'zod';
 import { withTenant } from './db/tenant';
 import { createClaim, hashCode } from './fleet/claims';

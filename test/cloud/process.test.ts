@@ -6,7 +6,7 @@ import { chmod, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import type { DemoAnswer } from '@mastline/cloud/server/seed';
-import { uuidv7 } from '@mastline/shared/domain/ids';
+import { uuidv7 } from '@mastline/shared/domain/uuid';
 import { CLOSE } from '@mastline/shared/wire/close-codes';
 import { cloudBuilt } from '../support/build-cloud';
 import { connect, deviceKey, enrol } from '../support/cloud-agent';

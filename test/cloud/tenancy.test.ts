@@ -6,7 +6,7 @@ import type { Viewer } from '@mastline/cloud/server/identity/viewer';
 import { recordBatch } from '@mastline/cloud/server/ledger/record-batch';
 import { appRouter, createCaller } from '@mastline/cloud/server/router';
 import { codeOf } from '@mastline/shared/base/coded-error';
-import { uuidv7 } from '@mastline/shared/domain/ids';
+import { uuidv7 } from '@mastline/shared/domain/uuid';
 import { cloudWorld, type Tenant, usageRecord, type World } from '../support/cloud-world';
 import { type TestDatabase, testDatabase } from '../support/postgres';
 import { suite } from '../support/suite';

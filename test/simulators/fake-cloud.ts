@@ -16,7 +16,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { createServer as createSecureServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import type { DesiredState, SignedState } from '@mastline/shared/domain/desired-state';
-import { uuidv7 } from '@mastline/shared/domain/ids';
+import { uuidv7 } from '@mastline/shared/domain/uuid';
 import { CLOSE } from '@mastline/shared/wire/close-codes';
 import { decodeUplink, encodeDownlink } from '@mastline/shared/wire/codec';
 import type { DownlinkBody, DownlinkKind } from '@mastline/shared/wire/downlink';

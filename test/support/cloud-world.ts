@@ -12,8 +12,9 @@ import { BatchWriter } from '@mastline/cloud/server/ledger/batch-writer';
 import { rawPublicKey } from '@mastline/cloud/server/rollout/signing';
 import type { Services } from '@mastline/cloud/server/rpc/context';
 import { secretStore } from '@mastline/cloud/server/secrets/secret-store';
-import { uuidv7 } from '@mastline/shared/domain/ids';
-import { periodStartOf, type UsageRecord } from '@mastline/shared/domain/usage';
+import type { UsageRecord } from '@mastline/shared/domain/usage';
+import { periodStartOf } from '@mastline/shared/domain/usage-period';
+import { uuidv7 } from '@mastline/shared/domain/uuid';
 import { pino } from 'pino';
 import { fakeClock } from './clock';
 

@@ -8,7 +8,7 @@ import type { Database } from '@mastline/cloud/server/db/database';
 import type { Viewer } from '@mastline/cloud/server/identity/viewer';
 import { DAILY_OF, HOURLY_OF, ROLLUP_COLUMNS } from '@mastline/cloud/server/ledger/ingest-sql';
 import { ensurePartitions, orderClosedWeeks } from '@mastline/cloud/server/ledger/partitions';
-import { uuidv7 } from '@mastline/shared/domain/ids';
+import { uuidv7 } from '@mastline/shared/domain/uuid';
 import type pg from 'pg';
 import { addNode, viewer, type World } from './cloud-world';
 

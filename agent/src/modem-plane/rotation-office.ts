@@ -6,8 +6,8 @@
 import type { Clock } from '@mastline/shared/base/clock';
 import { codeOf } from '@mastline/shared/base/coded-error';
 import { withDeadline } from '@mastline/shared/base/deadline';
-import { uuidv7 } from '@mastline/shared/domain/ids';
 import type { RotationRecord, RotationSchedule, SlotSchedule } from '@mastline/shared/domain/rotation';
+import { uuidv7 } from '@mastline/shared/domain/uuid';
 import type { Log } from '../observe/log';
 import type { RotateOutcome, RotationRequest, Rotations } from '../ports';
 import { RotationBook } from './rotation-book';

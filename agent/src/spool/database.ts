@@ -17,7 +17,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { CodedError, codeOf, messageOf } from '@mastline/shared/base/coded-error';
-import { uuidv7 } from '@mastline/shared/domain/ids';
+import { uuidv7 } from '@mastline/shared/domain/uuid';
 import Sqlite, { type Database } from 'better-sqlite3';
 import { migrate } from './migrations';
 

@@ -3,7 +3,7 @@
  * goes on in a new epoch, and says how things stand. Synchronous, in the worker; what is done with the tables is
  * usage-table.ts, what SQLite's errors mean is database.ts.
  */
-import { periodStartOf } from '@mastline/shared/domain/usage';
+import { periodStartOf } from '@mastline/shared/domain/usage-period';
 import type { Database } from 'better-sqlite3';
 import { type BrokenFile, checkFile, inodeOf, openDatabase, replaceDatabase, spoolError } from './database';
 import { ReservedRoom } from './reserved-room';

@@ -5,8 +5,9 @@
  */
 import { addBytes } from '@mastline/shared/base/bytes';
 import { CodedError } from '@mastline/shared/base/coded-error';
-import { uuidv7 } from '@mastline/shared/domain/ids';
-import { periodStartOf, type UsageRecord } from '@mastline/shared/domain/usage';
+import type { UsageRecord } from '@mastline/shared/domain/usage';
+import { periodStartOf } from '@mastline/shared/domain/usage-period';
+import { uuidv7 } from '@mastline/shared/domain/uuid';
 import type { Database } from 'better-sqlite3';
 import type { UsageDelta } from '../ports';
 

@@ -1,5 +1,5 @@
 /** Writes who did what, inside the caller's transaction: what is undone leaves no entry, what is done leaves one. */
-import { uuidv7 } from '@mastline/shared/domain/ids';
+import { uuidv7 } from '@mastline/shared/domain/uuid';
 import type { Prisma } from '../db/generated/client';
 
 export interface AuditEvent {

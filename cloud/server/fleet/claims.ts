@@ -3,7 +3,7 @@
  * SHA-256 of the normalised code is kept. Spending one is enrol.ts.
  */
 import { createHash, randomInt } from 'node:crypto';
-import { uuidv7 } from '@mastline/shared/domain/ids';
+import { uuidv7 } from '@mastline/shared/domain/uuid';
 import { recordAudit } from '../audit/record';
 import { withTenant } from '../db/tenant';
 import type { Services } from '../rpc/context';

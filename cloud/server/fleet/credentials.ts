@@ -1,7 +1,7 @@
 /** Proxy users: list, reveal. The secret is generated with 160 bits, sealed at rest, and shown only on request. */
 import { createHash, randomBytes } from 'node:crypto';
 import { CodedError } from '@mastline/shared/base/coded-error';
-import { uuidv7 } from '@mastline/shared/domain/ids';
+import { uuidv7 } from '@mastline/shared/domain/uuid';
 import { recordAudit } from '../audit/record';
 import { countOf } from '../db/counts';
 import { type TenantStore, withTenant } from '../db/tenant';

@@ -5,7 +5,7 @@
  */
 import { CodedError } from '@mastline/shared/base/coded-error';
 import type { ChainHop } from '@mastline/shared/domain/endpoint';
-import { uuidv7 } from '@mastline/shared/domain/ids';
+import { uuidv7 } from '@mastline/shared/domain/uuid';
 import { chainProblems } from '@mastline/shared/protocols/chain-hops';
 import { formatShadowsocksLink } from '@mastline/shared/protocols/shadowsocks/link';
 import { requireMethod } from '@mastline/shared/protocols/shadowsocks/methods';

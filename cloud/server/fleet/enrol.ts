@@ -3,7 +3,7 @@
  * same device key is answered again as the first time, since the first answer may have been lost on the way.
  */
 import { CodedError } from '@mastline/shared/base/coded-error';
-import { uuidv7 } from '@mastline/shared/domain/ids';
+import { uuidv7 } from '@mastline/shared/domain/uuid';
 import { CONSENT_TEXT_VERSION, type EnrolRequest, REFUSAL } from '@mastline/shared/wire/enrolment';
 import { recordAudit } from '../audit/record';
 import type { Services } from '../rpc/context';

@@ -4,8 +4,8 @@
  * reports at once: after a restart ten thousand nodes report within a minute, most of them nothing new.
  */
 import { createHash } from 'node:crypto';
-import { uuidv7 } from '@mastline/shared/domain/ids';
 import type { SlotReport } from '@mastline/shared/domain/modem';
+import { uuidv7 } from '@mastline/shared/domain/uuid';
 import type pg from 'pg';
 import { withTenantSql } from '../db/tenant';
 import type { Services } from '../rpc/context';

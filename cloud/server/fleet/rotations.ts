@@ -3,8 +3,8 @@
  * never, and is the last. Who may ask is fleet/rotation-api.ts and rotation-links.ts.
  */
 import { CodedError } from '@mastline/shared/base/coded-error';
-import { uuidv7 } from '@mastline/shared/domain/ids';
 import type { RotationRecord } from '@mastline/shared/domain/rotation';
+import { uuidv7 } from '@mastline/shared/domain/uuid';
 import type { Database } from '../db/database';
 import { withTenantSql } from '../db/tenant';
 import type { Scope } from '../identity/scope';

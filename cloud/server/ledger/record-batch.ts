@@ -4,7 +4,8 @@
  * answer may be lost and a batch come again: then all of it is at or below the mark. Who groups batches is
  * batch-writer.ts.
  */
-import { PERIOD_MS, type UsageRecord } from '@mastline/shared/domain/usage';
+import type { UsageRecord } from '@mastline/shared/domain/usage';
+import { PERIOD_MS } from '@mastline/shared/domain/usage-period';
 import type { Database } from '../db/database';
 import { inTransaction } from '../db/transaction';
 import { type FreshBatch, insertRecords, lockMarks, type Mark, type StoredRecord } from './ingest-sql';

@@ -15,12 +15,10 @@
  * Handshakes, our own refusals and error pages, and bytes still in our buffers when a flow ends are not billable.
  */
 import { z } from 'zod';
+import { PERIOD_MS } from './usage-period';
 
 /** A safe, non-negative count. */
 export const Count = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
-
-/** Milliseconds of a period: usage is kept per UTC minute; `periodStart` is inclusive, its end is not. */
-export const PERIOD_MS = 60_000;
 
 export const UsageRecord = z.looseObject({
   /** Position in the node's epoch, from 1, without gaps. With node and epoch it names the record for good. */
@@ -41,8 +39,3 @@ export const UsageRecord = z.looseObject({
   flows: Count,
 });
 export type UsageRecord = z.infer<typeof UsageRecord>;
-
-/** The minute an instant falls into. */
-export function periodStartOf(epochMs: number): number {
-  return epochMs - (epochMs % PERIOD_MS);
-}

@@ -1,5 +1,5 @@
 /** Rotations over the link, against the fake cloud: requests are answered, and what ended is told until it is noted. */
-import { uuidv7 } from '@mastline/shared/domain/ids';
+import { uuidv7 } from '@mastline/shared/domain/uuid';
 import * as assert from 'uvu/assert';
 import { fakeClock } from '../../support/clock';
 import { suite } from '../../support/suite';

@@ -8,7 +8,7 @@ import { openSchemaEngine } from '@mastline/cloud/server/db/schema-engine';
 import { ensurePartitions, MONTHS_AHEAD, WEEKS_AHEAD } from '@mastline/cloud/server/ledger/partitions';
 import { recordBatch } from '@mastline/cloud/server/ledger/record-batch';
 import { codeOf } from '@mastline/shared/base/coded-error';
-import { uuidv7 } from '@mastline/shared/domain/ids';
+import { uuidv7 } from '@mastline/shared/domain/uuid';
 import { pino } from 'pino';
 import { cloudBuilt } from '../../support/build-cloud';
 import { cloudWorld, usageRecord } from '../../support/cloud-world';

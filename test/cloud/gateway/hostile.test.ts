@@ -4,8 +4,8 @@ import { connect as dial, type Socket } from 'node:net';
 import { createClaim } from '@mastline/cloud/server/fleet/claims';
 import { ReadGate } from '@mastline/cloud/server/gateway/read-gate';
 import { MAX_NEW_EPOCHS_PER_DAY } from '@mastline/cloud/server/ledger/ingest-sql';
-import { uuidv7 } from '@mastline/shared/domain/ids';
-import { PERIOD_MS } from '@mastline/shared/domain/usage';
+import { PERIOD_MS } from '@mastline/shared/domain/usage-period';
+import { uuidv7 } from '@mastline/shared/domain/uuid';
 import { CLOSE } from '@mastline/shared/wire/close-codes';
 import { MAX_BATCH_RECORDS } from '@mastline/shared/wire/limits';
 import {

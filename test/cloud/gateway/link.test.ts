@@ -5,7 +5,7 @@ import { createClaim } from '@mastline/cloud/server/fleet/claims';
 import { publicKeyFromRaw } from '@mastline/cloud/server/rollout/signing';
 import { createCaller } from '@mastline/cloud/server/router';
 import { DesiredState } from '@mastline/shared/domain/desired-state';
-import { uuidv7 } from '@mastline/shared/domain/ids';
+import { uuidv7 } from '@mastline/shared/domain/uuid';
 import { CLOSE } from '@mastline/shared/wire/close-codes';
 import { MAX_FRAME_BYTES } from '@mastline/shared/wire/limits';
 import {

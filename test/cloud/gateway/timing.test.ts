@@ -4,7 +4,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Gateway } from '@mastline/cloud/server/gateway/gateway';
 import { Nonces } from '@mastline/cloud/server/gateway/nonces';
-import { uuidv7 } from '@mastline/shared/domain/ids';
+import { uuidv7 } from '@mastline/shared/domain/uuid';
 import { CLOSE } from '@mastline/shared/wire/close-codes';
 import { NONCE_LIFETIME_MS, SILENCE_LIMIT_MS } from '@mastline/shared/wire/limits';
 import { fakeClock } from '../../support/clock';

@@ -6,7 +6,7 @@ import { ensurePartitions, orderClosedWeeks, partitionsOf } from '@mastline/clou
 import { recordBatch } from '@mastline/cloud/server/ledger/record-batch';
 import { applyRetention, DEFAULT_RETENTION } from '@mastline/cloud/server/ledger/retention';
 import { rebuildRollups } from '@mastline/cloud/server/ledger/rollups';
-import { uuidv7 } from '@mastline/shared/domain/ids';
+import { uuidv7 } from '@mastline/shared/domain/uuid';
 import { pino } from 'pino';
 import { fakeClock } from '../../support/clock';
 import { cloudWorld, usageRecord } from '../../support/cloud-world';

@@ -8,8 +8,8 @@ import { type BatchOutcome, recordBatches } from '@mastline/cloud/server/ledger/
 import { rebuildRollups } from '@mastline/cloud/server/ledger/rollups';
 import { systemClock } from '@mastline/shared/base/clock';
 import { codeOf } from '@mastline/shared/base/coded-error';
-import { uuidv7 } from '@mastline/shared/domain/ids';
 import type { UsageRecord } from '@mastline/shared/domain/usage';
+import { uuidv7 } from '@mastline/shared/domain/uuid';
 import fc from 'fast-check';
 import { cloudWorld, type Tenant, usageRecord, type World } from '../../support/cloud-world';
 import { databaseKinds, type TestDatabase, testDatabase } from '../../support/postgres';

@@ -4,7 +4,8 @@
  * sequence can be computed again when the ledger is checked, instead of being kept.
  */
 import { createHash, createPrivateKey, type KeyObject } from 'node:crypto';
-import { PERIOD_MS, type UsageRecord } from '@mastline/shared/domain/usage';
+import type { UsageRecord } from '@mastline/shared/domain/usage';
+import { PERIOD_MS } from '@mastline/shared/domain/usage-period';
 
 export interface FleetShape {
   seed: number;

@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { openDatabase } from '@mastline/cloud/server/db/database';
 import { CodedError } from '@mastline/shared/base/coded-error';
 import { withDeadline } from '@mastline/shared/base/deadline';
-import { PERIOD_MS } from '@mastline/shared/domain/usage';
+import { PERIOD_MS } from '@mastline/shared/domain/usage-period';
 import { pino } from 'pino';
 import { cloudBuilt } from '../../support/build-cloud';
 import { testDatabase } from '../../support/postgres';

@@ -34,9 +34,14 @@ class SecureSocket extends TLSSocket {
     plain.on('error', () => this.destroy());
   }
 
-  /** A TLS socket has no handle that can be reset; the connection below it has. */
+  /**
+   * A TLS socket has no handle that can be reset; the connection below it has. While an end is on its way libuv
+   * refuses to reset it (EINVAL), and Node then loses the handle with its descriptor: then that end must do.
+   */
   override resetAndDestroy(): this {
-    if (!this.#plain.destroyed) this.#plain.resetAndDestroy();
+    const ending = this.writableEnded && !this.writableFinished;
+    if (ending) this.#plain.destroy();
+    else if (!this.#plain.destroyed) this.#plain.resetAndDestroy();
     this.destroy();
     return this;
   }

@@ -136,29 +136,38 @@ export class Stage {
   }
 
   async serve(protocol: Protocol, setting: Setting): Promise<void> {
-    if (this.port === 0) await this.choosePort();
-    const sideDoor = await freePort();
     this.clock.jumpTo(Date.now());
-    const asked = protocol.startsWith('shadowsocks')
-      ? shadowsocksEndpoint(this.port, setting.method ?? 'aes-256-gcm')
-      : endpoint(this.port);
-    const rig = await startRig({
-      sink: this.sink,
-      clock: this.clock,
-      limits: setting.waits ? { lingerMs: HOUR_MS, handshakeMs: HOUR_MS, udpIdleMs: HOUR_MS } : {},
-      ...(setting.rotate ? { rotate: setting.rotate } : {}),
-      plan: {
-        credentials: [credential()],
-        egresses: [slot()],
-        ...setting.plan,
-        endpoints: [{ ...asked, ...this.#tls(), ...setting.endpoint }, endpoint(sideDoor, { id: 'side' })],
-      },
-    });
+    const sideDoor = setting.held ? await freePort() : null;
+    const rig = await this.#startOnFreePort(protocol, setting, sideDoor);
     this.#rig = rig;
     this.#closers.unshift(() => rig.close());
-    if (!setting.held) return;
+    if (!setting.held || sideDoor === null) return;
     const echo = await this.origin(socket => socket.pipe(socket));
     for (let at = 0; at < setting.held; at += 1) this.socket(await openTunnel(sideDoor, echo.port));
+  }
+
+  /** Other programs of this machine may take a port between its choice and its use: then another is chosen. */
+  async #startOnFreePort(protocol: Protocol, setting: Setting, sideDoor: number | null): Promise<Rig> {
+    const named = this.port !== 0;
+    for (let tries = 1; ; tries += 1) {
+      if (!named) await this.choosePort();
+      const asked = protocol.startsWith('shadowsocks')
+        ? shadowsocksEndpoint(this.port, setting.method ?? 'aes-256-gcm')
+        : endpoint(this.port);
+      const endpoints = [{ ...asked, ...this.#tls(), ...setting.endpoint }];
+      if (sideDoor !== null) endpoints.push(endpoint(sideDoor, { id: 'side' }));
+      try {
+        return await startRig({
+          sink: this.sink,
+          clock: this.clock,
+          limits: setting.waits ? { lingerMs: HOUR_MS, handshakeMs: HOUR_MS, udpIdleMs: HOUR_MS } : {},
+          ...(setting.rotate ? { rotate: setting.rotate } : {}),
+          plan: { credentials: [credential()], egresses: [slot()], ...setting.plan, endpoints },
+        });
+      } catch (error) {
+        if (named || tries === 3 || !/is taken by another program/.test(String(error))) throw error;
+      }
+    }
   }
 
   #tls(): Partial<Endpoint> {

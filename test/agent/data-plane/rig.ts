@@ -95,7 +95,10 @@ export async function startRig(
   const plane = createDataPlane({ sink, log: quietLog, ...rest });
   const outcomes = await plane.apply(plan);
   const failed = outcomes.find(outcome => !outcome.listening);
-  if (failed) throw new Error(failed.problem?.message);
+  if (failed) {
+    await plane.close(0);
+    throw new Error(failed.problem?.message);
+  }
   return { plane, port, plan, sink, close: () => plane.close(0) };
 }
 

@@ -18,6 +18,9 @@ export const Threads = z.union([z.int().min(1).max(64), z.literal('auto')], {
   error: 'must be a number from 1 to 64, or "auto"',
 });
 
+/** Whether floods are held off by nftables as well, where the agent may (data-plane/firewall.ts). */
+export const Firewall = z.boolean().default(true);
+
 /** Where `GET /metrics` is served, for Prometheus; nowhere when left out. It asks for no password. */
 export const Metrics = z.strictObject({
   host: Address.default('127.0.0.1'),

@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import { CodedError, codeOf, messageOf } from '@mastline/shared/base/coded-error';
 import { parseOrExplain } from '@mastline/shared/base/problems';
 import { z } from 'zod';
-import { AllowTargets, Metrics, Threads } from './config-fields';
+import { AllowTargets, Firewall, Metrics, Threads } from './config-fields';
 import { SimSettings } from './modem-plane/sim-settings';
 import { SlotConfig } from './modem-plane/slot-config';
 import { StandaloneFile } from './standalone-file';
@@ -61,6 +61,7 @@ const NodeFile = z.strictObject({
   recovery: Recovery.default({ cutNeighbours: false, hostReboot: false }),
   speedTest: SpeedTest.optional(),
   threads: Threads.default(1),
+  firewall: Firewall,
   metrics: Metrics.optional(),
 });
 

@@ -16,6 +16,7 @@ import { cloudTime } from './control-plane/cloud-time';
 import { controlPlane } from './control-plane/control-plane';
 import { enrol } from './control-plane/enrolment';
 import { createDataPlane } from './data-plane/data-plane';
+import { Firewall } from './data-plane/firewall';
 import { threadCount } from './data-plane/thread-count';
 import { Discovery } from './modem-plane/discovery/discovery';
 import { runTool } from './modem-plane/discovery/run-tool';
@@ -154,6 +155,7 @@ async function open(
   const dataPlane = createDataPlane({
     sink: tally.sink,
     log: log.child('data-plane'),
+    firewall: config.firewall ? new Firewall({ log: log.child('firewall') }) : undefined,
     threads: threadCount(config.threads, { parallelism: availableParallelism(), memoryBytes: totalmem() }),
     rotate: async ({ slot, credentialId }) =>
       toldToCustomer(await modems.rotations.rotate(slot, { askedFor: `credential ${credentialId}` })),

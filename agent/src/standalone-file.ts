@@ -12,7 +12,7 @@ import {
 import { FlowLimits, QuotaLease } from '@mastline/shared/domain/flow-limits';
 import { chainProblems } from '@mastline/shared/protocols/chain-hops';
 import { z } from 'zod';
-import { Address, AllowTargets, Metrics, Threads } from './config-fields';
+import { Address, AllowTargets, Firewall, Metrics, Threads } from './config-fields';
 import { shadowsocksServices } from './standalone-shadowsocks';
 
 const DnsServer = z
@@ -132,6 +132,7 @@ const Fields = z.strictObject({
   /** Usage is kept in a spool here; without it, usage is only counted and shown at the end. */
   dataDir: z.string().min(1).optional(),
   threads: Threads.default(1),
+  firewall: Firewall,
   metrics: Metrics.optional(),
 });
 type Fields = z.infer<typeof Fields>;

@@ -9,6 +9,7 @@ import { addBytes, formatBytes } from '@mastline/shared/base/bytes';
 import { CodedError } from '@mastline/shared/base/coded-error';
 import type { StandaloneConfig } from './config';
 import { createDataPlane } from './data-plane/data-plane';
+import { Firewall } from './data-plane/firewall';
 import { threadCount } from './data-plane/thread-count';
 import { createLog, type Log } from './observe/log';
 import { logLevel } from './observe/log-level';
@@ -33,6 +34,7 @@ export async function runStandalone(config: StandaloneConfig, path: string): Pro
   const plane = createDataPlane({
     sink: usage.sink,
     log: log.child('data-plane'),
+    firewall: config.firewall ? new Firewall({ log: log.child('firewall') }) : undefined,
     threads: threadCount(config.threads, { parallelism: availableParallelism(), memoryBytes: totalmem() }),
     onFault: fault => {
       // What the dead thread had counted last is not known: start anew rather than serve and guess.

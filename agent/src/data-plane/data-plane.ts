@@ -9,10 +9,12 @@
  */
 import { type Clock, systemClock } from '@mastline/shared/base/clock';
 import type { CodedError } from '@mastline/shared/base/coded-error';
+import { isLoopbackAddress } from '@mastline/shared/domain/ip-range';
 import type { SlotFigures } from '@mastline/shared/domain/modem';
 import type { Log } from '../observe/log';
 import type { DataPlane, ListenerOutcome, RotateSlot, ServicePlan, UsageDelta, UsageSink } from '../ports';
 import { Committer } from './committer';
+import type { Firewall } from './firewall';
 import type { Interfaces } from './host-networks';
 import { Lane, type LaneReport } from './lane';
 import { LaneThread } from './lane-thread';
@@ -35,6 +37,8 @@ export interface DataPlaneOptions {
   rotate?: RotateSlot;
   /** A thread died or hangs: what it had counted last is not known, and the process must end. Throws when left out. */
   onFault?: (fault: CodedError) => void;
+  /** Holds floods off in the kernel; nothing does when left out. */
+  firewall?: Firewall | undefined;
   /** The host's interfaces as the first thread sees them; the system's when left out. For tests. */
   interfaces?: () => Interfaces;
 }
@@ -94,6 +98,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     for (const one of shared)
       if (one.status === 'rejected')
         log.error('a thread could not open its ports; others serve them', { error: one.reason });
+    await options.firewall?.protect(reachablePorts(plan, outcomes));
     return outcomes;
   }
 
@@ -138,10 +143,19 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
         lane.close(graceMs),
         ...threads.map(thread => thread.close(graceMs)),
       ]);
+      await options.firewall?.close();
       await committer.close(LAST_COMMIT_MS);
       for (const one of closed) if (one.status === 'rejected') throw one.reason;
     },
   };
+}
+
+/** Ports that are open to others than this box. */
+function reachablePorts(plan: ServicePlan, outcomes: readonly ListenerOutcome[]): number[] {
+  const listening = new Set(outcomes.filter(one => one.listening).map(one => one.endpointId));
+  return plan.endpoints
+    .filter(({ id, listen }) => listening.has(id) && !isLoopbackAddress(listen.host))
+    .map(({ listen }) => listen.port);
 }
 
 function addTotals(sums: Map<number, SlotTotals>, more: SlotTotals): void {

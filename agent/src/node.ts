@@ -10,11 +10,14 @@ import { systemClock } from '@mastline/shared/base/clock';
 import { CodedError } from '@mastline/shared/base/coded-error';
 import type { DesiredState } from '@mastline/shared/domain/desired-state';
 import type { NodeConfig } from './config';
+import { thisBoot } from './control-plane/boot';
 import { cloudAddress } from './control-plane/cloud-request';
 import { type CloudRoute, cloudRoute, STRAIGHT, shownProxy } from './control-plane/cloud-route';
 import { cloudTime } from './control-plane/cloud-time';
 import { controlPlane } from './control-plane/control-plane';
 import { enrol } from './control-plane/enrolment';
+import { quotaBook } from './control-plane/quota-book';
+import { QuotaKeeper } from './control-plane/quota-keeper';
 import { createDataPlane } from './data-plane/data-plane';
 import { Firewall } from './data-plane/firewall';
 import { threadCount } from './data-plane/thread-count';
@@ -178,13 +181,26 @@ async function open(
     applyPlan().catch(error => log.error('a change of the modems could not be applied', { error }));
   });
 
+  const quotas = new QuotaKeeper({
+    spool,
+    dataPlane,
+    book: quotaBook(config.dataDir, log.child('quotas')),
+    metered: config.cloud.metered,
+    clock: systemClock,
+    boot: thisBoot(),
+    now: time.now,
+    log: log.child('quotas'),
+  });
+
   control = controlPlane({
     agentVersion: AGENT_VERSION,
     identity,
     deviceKey: await store.deviceKey(),
     store,
     spool,
-    apply: next => {
+    quotas,
+    apply: async next => {
+      await quotas.adopt(next);
       state = next;
       modems.rotations.schedule(next?.rotations ?? []);
       return applyPlan();
@@ -228,6 +244,7 @@ async function open(
         })),
         rotationMethods: modems.rotations.figures(),
         listeners,
+        quotas: quotas.status(),
         usage: tally.totals(),
       };
     },

@@ -4,7 +4,7 @@
  * spool thread sit on the other side.
  */
 import type { Credential, Endpoint } from '@mastline/shared/domain/endpoint';
-import type { FlowLimits } from '@mastline/shared/domain/flow-limits';
+import type { FlowLimits, QuotaLease } from '@mastline/shared/domain/flow-limits';
 import type { SlotFigures, SlotReport } from '@mastline/shared/domain/modem';
 import type { RotationRecord, SlotSchedule } from '@mastline/shared/domain/rotation';
 import type { UsageRecord } from '@mastline/shared/domain/usage';
@@ -37,6 +37,18 @@ export interface ServicePlan {
   egresses: Egress[];
   /** `CIDR` or `CIDR:port` exceptions to the private-target rule; set on the node only. */
   allowTargets: string[];
+}
+
+/** What a credential with a leased quota may use. */
+export interface QuotaLoan extends QuotaLease {
+  credentialId: string;
+}
+
+export interface LoanState {
+  /** Bytes; below zero when they were called back too late. */
+  left: number;
+  /** Flows stand still for want of them. */
+  isWaitedFor: boolean;
 }
 
 /** What came of one endpoint's listener when a plan was applied. */
@@ -149,6 +161,10 @@ export interface DataPlane {
   apply(plan: ServicePlan): Promise<ListenerOutcome[]>;
   /** Figures since the last call, per slot. */
   figures(): Promise<SlotFigures[]>;
+  /** What credentials with leased quotas may use; holds through plans that come later, until it is said anew. */
+  lend(loans: readonly QuotaLoan[]): void;
+  /** How each loan stands at this moment; null for a credential that no plan in force leases to. */
+  lent(credentialIds: readonly string[]): (LoanState | null)[];
   /** One entry for each thread. */
   metrics(): Promise<LaneFigures[]>;
   /**

@@ -22,6 +22,7 @@ import { schedule } from './jobs/schedule';
 import { BatchWriter } from './ledger/batch-writer';
 import { ensurePartitions } from './ledger/partitions';
 import type { Log } from './log';
+import { QuotaDesk } from './quota/quota-desk';
 import { bringUpToDate } from './rollout/publish';
 import { loadSigner } from './rollout/signing';
 import type { Services } from './rpc/context';
@@ -73,6 +74,14 @@ async function startOn(
     session.send('rotate', order);
     return 'sent';
   });
+  const quotas = new QuotaDesk({
+    db,
+    clock,
+    callNode: (nodeId, credentialIds) => {
+      const session = gateway.session(nodeId);
+      if (session?.takes('quota-call')) session.send('quota-call', { credentialIds });
+    },
+  });
   const signer = await loadSigner(db, secrets, clock.now());
   /** Compiles anew what the node should be, and sends it when it is connected. */
   const push = async (nodeId: string) => {
@@ -86,6 +95,7 @@ async function startOn(
     usage,
     seen,
     rotations,
+    quotas,
     clock,
     log,
     async settingsChanged(nodeIds) {

@@ -20,6 +20,7 @@ import type { CloudTime } from './cloud-time';
 import { type ApplyState, DesiredStateKeeper } from './desired-state';
 import { Link, type LinkStatus } from './link';
 import type { LinkSession } from './link-session';
+import { QUOTA_KINDS, type QuotaKeeper } from './quota-keeper';
 import { Reports } from './reports';
 import { RotationLink, TAKEN } from './rotation-link';
 import { UplinkSync } from './uplink-sync';
@@ -34,6 +35,8 @@ export interface ControlPlaneOptions {
   apply: ApplyState;
   modems: Pick<ModemPlane, 'slots' | 'onChange'>;
   rotations: Rotations;
+  /** Quota leases; without them the agent says that it takes none. */
+  quotas?: QuotaKeeper;
   figures(): Promise<SlotFigures[]>;
   /** The clock that the spool uses too (`cloudTime(clock)`); corrected here. */
   time: CloudTime;
@@ -123,7 +126,7 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
         running,
         metered,
         pingIntervalMs,
-        takes: TAKEN,
+        takes: options.quotas ? [...TAKEN, ...QUOTA_KINDS] : TAKEN,
       };
     },
     onUp: (up, welcome, roundTripMs) => {
@@ -134,6 +137,7 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
       if (announced) uplink.begin(up, announced, welcome.mark);
       reports.begin(up, welcome.liveReportMs);
       rotations.begin(up, welcome.takes ?? []);
+      options.quotas?.begin(up, welcome.takes ?? []);
       const missed = states.lastReport();
       if (missed) up.send('state-report', missed);
     },
@@ -144,6 +148,7 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
       uplink.end();
       reports.end();
       rotations.end();
+      options.quotas?.end();
     },
     clock,
     random,
@@ -176,6 +181,12 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
         break;
       case 'rotations-noted':
         rotations.noted(message.body);
+        break;
+      case 'quota-grant':
+        options.quotas?.granted(message.body);
+        break;
+      case 'quota-call':
+        options.quotas?.called(message.body);
         break;
       case 'pong':
         time.correct(message.body.now, Math.max(0, clock.monotonicMs() - message.body.at));
@@ -216,7 +227,9 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
       uplink.end();
       reports.end();
       rotations.end();
+      options.quotas?.end();
       await states.close();
+      await options.quotas?.close();
       return { flushed };
     },
   };

@@ -135,6 +135,10 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
       return lane.limiter.openFlows(slot);
     },
 
+    lend: loans => lane.limiter.lend(loans),
+
+    lent: credentialIds => credentialIds.map(id => lane.limiter.lent(id)),
+
     metrics: async () => (await reports()).map(report => report.figures),
 
     async close(graceMs: number): Promise<void> {

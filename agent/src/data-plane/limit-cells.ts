@@ -3,7 +3,7 @@
  * changed by Atomics only, so that a limit of 10 is 10 and not 10 a thread. Knows rows and numbers; whose row it is,
  * and what happens at the limit, is limiter.ts.
  *
- *     32 bit | open flows | waiting up | waiting down | -  |
+ *     32 bit | open flows | waiting up | waiting down | more is on its way |
  *     64 bit | time of flows | time of up | time of down | quota left |
  *     32 bit | oldest flow of lane 0 | of lane 1 | ...              |
  *
@@ -20,6 +20,7 @@ const START_MS = 3_600_000;
 
 const OPEN = 0;
 const WAITING = { up: 1, down: 2 } as const;
+const HOLDS = 3;
 /** In 64-bit cells from the row's start. */
 const TIME = { flows: 2, up: 3, down: 4 } as const;
 const QUOTA = 5;
@@ -159,9 +160,19 @@ export class LimitCells {
     return Number(Atomics.load(this.#wide, this.#wideAt(row) + QUOTA));
   }
 
+  /** Whether at zero flows wait for more of the quota instead of being cut. */
+  setHolds(row: number, holds: boolean): void {
+    Atomics.store(this.#narrow, this.#at(row) + HOLDS, holds ? 1 : 0);
+  }
+
+  holds(row: number): boolean {
+    return Atomics.load(this.#narrow, this.#at(row) + HOLDS) === 1;
+  }
+
   /** Full buckets and no quota, for a row that gets another owner. Counts of flows are left to those who hold them. */
   renew(row: number): void {
     for (const at of [...Object.values(TIME), QUOTA]) Atomics.store(this.#wide, this.#wideAt(row) + at, 0n);
+    this.setHolds(row, false);
   }
 
   #at(row: number): number {

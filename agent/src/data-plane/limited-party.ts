@@ -61,8 +61,11 @@ export class LimitedParty {
   adoptQuota(next: QuotaLease): void {
     const before = this.#lease;
     this.#lease = next;
+    // Flows must not see zero bytes and nothing on its way between two writes that say otherwise.
+    if (next.holds === true) this.#cells.setHolds(this.row, true);
     if (next.lease === before?.lease) this.#cells.addQuota(this.row, next.bytes - before.bytes);
     else this.#cells.setQuota(this.row, next.bytes);
+    if (next.holds !== true) this.#cells.setHolds(this.row, false);
   }
 
   get flows(): Pick<Roll<HeldFlow>, 'size' | typeof Symbol.iterator> {
@@ -73,7 +76,7 @@ export class LimitedParty {
   admit(): RefusalReason | null {
     const { quota, flows, concurrentFlows, closesOldest } = this.limits;
     const cells = this.#cells;
-    if (quota && cells.quotaLeft(this.row) <= 0) return this.reasons.quota;
+    if (quota && this.exhausted) return this.reasons.quota;
     if (flows && cells.take(this.row, 'flows', { shape: flows, want: 1, least: 1 }) === 0)
       return this.reasons.rate;
     // With `close-oldest` there is always a place: somebody else's is taken once the flow is held.
@@ -123,7 +126,23 @@ export class LimitedParty {
     if (this.limits.quota) this.#cells.addQuota(this.row, bytes);
   }
 
+  /** Nothing is left and nothing is on its way: flows have to go. */
   get exhausted(): boolean {
-    return this.limits.quota !== null && this.#cells.quotaLeft(this.row) <= 0;
+    return this.limits.quota !== null && this.quotaLeft <= 0 && !this.#cells.holds(this.row);
+  }
+
+  /** More was asked for: a flow that finds nothing waits. */
+  get holds(): boolean {
+    return this.limits.quota !== null && this.#cells.holds(this.row);
+  }
+
+  /** Bytes; below zero when what was lent was called back too late. */
+  get quotaLeft(): number {
+    return this.#cells.quotaLeft(this.row);
+  }
+
+  /** Flows of any lane stand in its queues. */
+  get isWaitedFor(): boolean {
+    return this.#cells.waiting(this.row, 'up', 0) > 0 || this.#cells.waiting(this.row, 'down', 0) > 0;
   }
 }

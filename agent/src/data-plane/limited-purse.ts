@@ -125,6 +125,7 @@ export class LimitedPurse implements Purse {
       const got = party.takeQuota(granted);
       if (party.exhausted) this.#keeper.ranOut(party);
       if (got === granted) continue;
+      if (party.holds) this.#short = party;
       this.#giveBackQuota(granted - got, at);
       granted = got;
       if (granted === 0) return 0;

@@ -6,6 +6,7 @@
  */
 import type { Clock, Timer } from '@mastline/shared/base/clock';
 import type { RefusalReason } from '@mastline/shared/protocols/refusal';
+import type { LoanState, QuotaLoan } from '../ports';
 import { type Asker, type CompiledLimits, judgeLimits, portAllowed } from './customer-limits';
 import type { Direction, LimitCells } from './limit-cells';
 import type { LimitSeat } from './limit-memory';
@@ -44,10 +45,13 @@ export class Limiter {
   readonly #credentials = new Map<string, LimitedParty>();
   readonly #slots = new Map<number, LimitedParty>();
   readonly #byRow = new Map<number, LimitedParty>();
+  /** What was lent last, in the first lane; plans come and go without changing it. */
+  readonly #loans = new Map<string, QuotaLoan>();
   readonly #purses = new WeakMap<Account, Record<Direction, LimitedPurse>>();
   readonly #waitingAt = new Set<LimitedParty>();
   readonly #exhausted = new Set<LimitedParty>();
   #pacer: Timer | null = null;
+  #isClosed = false;
 
   constructor(seat: LimitSeat, clock: Clock) {
     this.#seat = seat;
@@ -105,6 +109,26 @@ export class Limiter {
     return modem ? this.#cells.openFlows(modem.row) : 0;
   }
 
+  /** What credentials with leased quotas may use from now on, for all lanes; called on the first. */
+  lend(loans: readonly QuotaLoan[]): void {
+    if (this.#isClosed) return;
+    for (const loan of loans) {
+      this.#loans.set(loan.credentialId, loan);
+      const party = this.#credentials.get(loan.credentialId);
+      if (!party?.limits.quota?.leased) continue;
+      party.adoptQuota(loan);
+      if (!party.exhausted) continue;
+      this.#recheck(party);
+      this.#seat.wake(party.row);
+    }
+  }
+
+  /** How a loan stands, over all lanes; null for a credential without a leased quota. */
+  lent(credentialId: string): LoanState | null {
+    const party = this.#credentials.get(credentialId);
+    return party?.limits.quota?.leased ? { left: party.quotaLeft, isWaitedFor: party.isWaitedFor } : null;
+  }
+
   /** The account's purse for one direction, with limits kept. */
   purse(account: Account, direction: Direction): LimitedPurse {
     let purses = this.#purses.get(account);
@@ -141,6 +165,7 @@ export class Limiter {
   }
 
   close(): void {
+    this.#isClosed = true;
     this.#pacer?.cancel();
     this.#pacer = null;
     this.#seat.close();
@@ -170,6 +195,7 @@ export class Limiter {
     for (const [id, party] of parties) {
       if (wanted.has(id)) continue;
       parties.delete(id);
+      if (kind === 'credential') this.#loans.delete(String(id));
       this.#byRow.delete(party.row);
     }
     for (const [id, limits] of wanted) {
@@ -178,7 +204,8 @@ export class Limiter {
         party = this.#make(kind, nameOf(kind, id));
         parties.set(id, party);
       }
-      if (this.#lane === 0 && limits.quota) party.adoptQuota(limits.quota);
+      if (this.#lane === 0 && limits.quota)
+        party.adoptQuota((limits.quota.leased && this.#loans.get(String(id))) || limits.quota);
       party.adopt(limits);
     }
   }

@@ -45,6 +45,12 @@ const STEPS: readonly string[] = [
      FROM usage_open;
    DROP TABLE usage_open;
    ALTER TABLE usage_open_2 RENAME TO usage_open;`,
+
+  // 3: what each credential has used in this epoch, in the same transaction as the usage itself: what quotas count.
+  `CREATE TABLE credential_bytes (
+     credential_id TEXT PRIMARY KEY,
+     bytes INTEGER NOT NULL CHECK (bytes BETWEEN 0 AND 9007199254740991)
+   ) STRICT, WITHOUT ROWID;`,
 ];
 
 /** Brings `db` to the newest schema. Throws `spool/newer` for a file of a later agent. */

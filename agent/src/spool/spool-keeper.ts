@@ -58,7 +58,7 @@ export class SpoolKeeper {
   perform(request: Request): SpoolCalls[SpoolOperation]['gives'] {
     try {
       const value = this.#withRoom(request);
-      if (request.operation !== 'position') this.#problem = null;
+      if (request.operation !== 'position' && request.operation !== 'credentialBytes') this.#problem = null;
       return value;
     } catch (error) {
       const fault = spoolError(error, this.#path);
@@ -111,6 +111,8 @@ export class SpoolKeeper {
         return null;
       case 'renew':
         return this.#table.renew(request.mark, request.nowMs);
+      case 'credentialBytes':
+        return this.#table.credentialBytes(request.credentialIds);
       case 'restamp':
         this.#table.restamp(request.correction);
         return null;

@@ -15,7 +15,7 @@ import type { UsageDelta, UsageSpool } from '../ports';
 import { workerUrl } from '../worker-url';
 import { checkDeltas } from './check-deltas';
 import type { BrokenFile } from './database';
-import type { CommitEntry, Renewal, SpoolPosition } from './usage-table';
+import type { CommitEntry, CredentialCounts, Renewal, SpoolPosition } from './usage-table';
 import type {
   SpoolCalls,
   SpoolFailure,
@@ -48,6 +48,8 @@ export interface NodeSpool extends UsageSpool {
    * are in the ledger and are dropped; those after it are not and are numbered anew from 1.
    */
   renew(mark: number): Promise<Renewal>;
+  /** What credentials have used since the epoch began, of what is committed; 0 for those never seen. */
+  credentialBytes(credentialIds: readonly string[]): Promise<CredentialCounts>;
   /** Called after each commit that is on disk. */
   onCommit(listener: () => void): void;
   /**
@@ -229,6 +231,10 @@ class ThreadedSpool implements NodeSpool {
 
   renew(mark: number): Promise<Renewal> {
     return this.#call('renew', { mark, nowMs: Math.floor(this.#options.now()) });
+  }
+
+  credentialBytes(credentialIds: readonly string[]): Promise<CredentialCounts> {
+    return this.#call('credentialBytes', { credentialIds });
   }
 
   async corrected(offsetMs: number): Promise<void> {

@@ -42,6 +42,13 @@ export interface UsageTable {
   acknowledge(mark: number, epoch: string | undefined): void;
   renew(mark: number, nowMs: number): Renewal;
   restamp(correction: Correction): void;
+  credentialBytes(credentialIds: readonly string[]): CredentialCounts;
+}
+
+/** Bytes up and down of credentials since the epoch began, in the order asked. */
+export interface CredentialCounts {
+  epoch: string;
+  bytes: number[];
 }
 
 /** The cloud has told the time: what the minutes of a run that did not know it were off by. */
@@ -89,6 +96,14 @@ export function usageTable(db: Database): UsageTable {
   const addCommitted = db.prepare(
     'UPDATE spool SET committed_up = committed_up + ?, committed_down = committed_down + ?',
   );
+  const addToCredential = db.prepare(
+    `INSERT INTO credential_bytes (credential_id, bytes) VALUES (?, ?)
+     ON CONFLICT (credential_id) DO UPDATE SET bytes = bytes + excluded.bytes`,
+  );
+  const readCredential = db.prepare<[string], { bytes: number }>(
+    'SELECT bytes FROM credential_bytes WHERE credential_id = ?',
+  );
+  const forgetCredentials = db.prepare('DELETE FROM credential_bytes');
   const oldestOpen = db.prepare<[number], Row>(
     `SELECT ${COLUMNS} FROM usage_open WHERE clock = '' ORDER BY ${KEY} LIMIT ?`,
   );
@@ -138,12 +153,16 @@ export function usageTable(db: Database): UsageTable {
   const commit = db.transaction((entries: readonly CommitEntry[]) => {
     let upBytes = 0;
     let downBytes = 0;
+    const byCredential = new Map<string, number>();
     for (const { clock, periodStart, deltas } of entries)
       for (const delta of deltas) {
         add.run({ ...rowOf(periodStart, delta), clock });
         upBytes = addBytes(upBytes, delta.upBytes);
         downBytes = addBytes(downBytes, delta.downBytes);
+        const bytes = addBytes(byCredential.get(delta.credentialId) ?? 0, delta.upBytes + delta.downBytes);
+        byCredential.set(delta.credentialId, bytes);
       }
+    for (const [credentialId, bytes] of byCredential) if (bytes > 0) addToCredential.run(credentialId, bytes);
     addCommitted.run(upBytes, downBytes);
   });
 
@@ -185,6 +204,8 @@ export function usageTable(db: Database): UsageTable {
     const first = firstSealed.get()?.first ?? null;
     const kept = first === null ? 0 : shift.run(first - 1).changes;
     restart.run(epoch, kept);
+    // Counts of a file that is older than the ledger are lower than what was told: they begin anew with the epoch.
+    forgetCredentials.run();
     return { epoch, kept, dropped };
   });
 
@@ -199,7 +220,15 @@ export function usageTable(db: Database): UsageTable {
     dropUncorrected.run();
   });
 
+  const credentialBytes = db.transaction(
+    (ids: readonly string[]): CredentialCounts => ({
+      epoch: position().epoch,
+      bytes: ids.map(id => readCredential.get(id)?.bytes ?? 0),
+    }),
+  );
+
   return {
+    credentialBytes: ids => credentialBytes(ids),
     restamp: correction => restamp.immediate(correction),
     commit: entries => commit.immediate(entries),
     position,

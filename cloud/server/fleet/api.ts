@@ -1,6 +1,7 @@
 /** Procedures about endpoints, credentials and nodes: parse, authorise, call one function. */
 import { CredentialId } from '@mastline/shared/domain/ids';
 import { z } from 'zod';
+import { setCredentialQuota } from '../quota/quotas';
 import { permitted, router } from '../rpc/procedures';
 import { setCertificate } from './certificates';
 import { listCredentials, revealCredential } from './credentials';
@@ -15,6 +16,7 @@ import {
   LinkInput,
   OpenToInput,
   ProtocolsInput,
+  QuotaInput,
   SlotLimitsInput,
 } from './settings-input';
 import type { CredentialView, EndpointView, NodeView, RevealedCredential, ShadowsocksAccess } from './views';
@@ -53,6 +55,9 @@ export const credentialsRouter = router({
   setLimits: permitted('credential:write')
     .input(CredentialLimitsInput)
     .mutation(({ ctx, input }) => setCredentialLimits(ctx.services, ctx.viewer, input)),
+  setQuota: permitted('credential:write')
+    .input(QuotaInput)
+    .mutation(({ ctx, input }) => setCredentialQuota(ctx.services, ctx.viewer, input)),
 });
 
 export const nodesRouter = router({

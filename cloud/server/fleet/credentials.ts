@@ -1,11 +1,13 @@
 /** Proxy users: list, reveal. The secret is generated with 160 bits, sealed at rest, and shown only on request. */
 import { createHash, randomBytes } from 'node:crypto';
 import { CodedError } from '@mastline/shared/base/coded-error';
+import { quotaPeriodEnd } from '@mastline/shared/domain/quota';
 import { uuidv7 } from '@mastline/shared/domain/uuid';
 import { recordAudit } from '../audit/record';
 import { countOf } from '../db/counts';
 import { type TenantStore, withTenant } from '../db/tenant';
 import type { Viewer } from '../identity/viewer';
+import { type QuotaStanding, readQuotas } from '../quota/lease-store';
 import type { Services } from '../rpc/context';
 import type { SecretStore } from '../secrets/secret-store';
 import { readCredentials } from './store';
@@ -17,6 +19,7 @@ const DAY_MS = 86_400_000;
 
 export async function listCredentials(services: Services, organizationId: string): Promise<CredentialView[]> {
   const now = services.clock.now();
+  const quotas = await readQuotas(services.db, organizationId, now);
   const rows = await readCredentials(services.db, organizationId, new Date(now - (now % DAY_MS)));
   return rows.map(row => ({
     id: row.id,
@@ -24,10 +27,20 @@ export async function listCredentials(services: Services, organizationId: string
     username: row.username,
     suspended: row.suspended,
     limits: readLimits(row.limits),
+    quota: quotaView(
+      quotas.find(quota => quota.credentialId === row.id),
+      now,
+    ),
     createdAt: row.created_at.getTime(),
     bytesToday: countOf(row.bytes_today),
     lastUsedAt: row.last_used_at?.getTime() ?? null,
   }));
+}
+
+function quotaView(quota: QuotaStanding | undefined, now: number): CredentialView['quota'] {
+  if (quota === undefined) return null;
+  const { bytes, period, used, lent, periodStart } = quota;
+  return { bytes, period, used, lent, periodStart, periodEnd: quotaPeriodEnd(period, now) };
 }
 
 /** The secret in clear, written into the audit log in the same transaction. */

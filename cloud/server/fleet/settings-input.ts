@@ -8,12 +8,13 @@ import {
 } from '@mastline/shared/domain/endpoint';
 import { FlowLimits } from '@mastline/shared/domain/flow-limits';
 import { CredentialId, EndpointId, NodeId } from '@mastline/shared/domain/ids';
+import { QuotaSetting } from '@mastline/shared/domain/quota';
 import { z } from 'zod';
 import { TlsUse } from './stored-settings';
 
 const { quota: _leases, ...settable } = FlowLimits.shape;
 
-/** Limits that people set; quotas are handed out in leases, by billing. */
+/** Limits that people set; a quota is set apart, and lent to nodes (server/quota). */
 export const LimitsInput = z
   .strictObject(settable)
   .refine(limits => limits.whenFull === undefined || limits.concurrentFlows !== undefined, {
@@ -23,6 +24,8 @@ export const LimitsInput = z
 export type LimitsInput = z.infer<typeof LimitsInput>;
 
 export const CredentialLimitsInput = z.strictObject({ id: CredentialId, limits: LimitsInput });
+/** Null takes the quota away. */
+export const QuotaInput = z.strictObject({ id: CredentialId, quota: QuotaSetting.nullable() });
 export const SlotLimitsInput = z.strictObject({ slotId: z.uuid(), limits: LimitsInput });
 
 export const ProtocolsInput = z.strictObject({

@@ -2,6 +2,7 @@
 import type { ChainHop, EndpointProtocol, OpenTo, Reach } from '@mastline/shared/domain/endpoint';
 import type { FlowLimits } from '@mastline/shared/domain/flow-limits';
 import type { ModemState } from '@mastline/shared/domain/modem';
+import type { QuotaSetting } from '@mastline/shared/domain/quota';
 import type { ShadowsocksMethodName } from '@mastline/shared/protocols/shadowsocks/methods';
 
 export interface EndpointSlotView {
@@ -54,12 +55,22 @@ export interface EndpointView {
   problem: string | null;
 }
 
+/** Bytes; `lent` is with nodes and not used as far as they have said. */
+export interface QuotaView extends QuotaSetting {
+  used: number;
+  lent: number;
+  periodStart: number;
+  /** When it begins anew; null for never. */
+  periodEnd: number | null;
+}
+
 export interface CredentialView {
   id: string;
   name: string;
   username: string;
   suspended: boolean;
   limits: FlowLimits;
+  quota: QuotaView | null;
   createdAt: number;
   /** Both directions, since midnight UTC. */
   bytesToday: number;

@@ -1,6 +1,7 @@
 /** Uplink kind → what is done with it. Exhaustive: a new kind does not compile until it has a line here. */
 import type { Uplink } from '@mastline/shared/wire/uplink';
 import { greet } from '../ingest/greeting';
+import { ingestQuotaReport } from '../ingest/quotas';
 import { ingestModemReport } from '../ingest/reports';
 import { ingestRotations } from '../ingest/rotations';
 import { ingestUsage } from '../ingest/usage';
@@ -23,6 +24,8 @@ export async function dispatch(
       return ingestModemReport(services, session, message.body);
     case 'rotation-report':
       return ingestRotations(services, session, message.body);
+    case 'quota-report':
+      return ingestQuotaReport(services, session, message.body);
     case 'state-report':
       await noteStateReport(services.db, session.node, message.body, services.clock.now());
       services.presence.changed();

@@ -27,6 +27,8 @@ export interface EndpointSettings
 export interface CredentialSettings extends Pick<Credential, 'id' | 'username' | 'verifier' | 'suspended'> {
   organizationId: string;
   limits?: FlowLimits;
+  /** Of its quota, when it has one. */
+  quotaId?: string | null;
   /** Opened where its organization has a Shadowsocks endpoint on this node; else null. */
   secret?: string | null;
 }
@@ -59,11 +61,17 @@ export function compileContent(settings: NodeSettings): Content {
     .map(endpoint => compileEndpoint(endpoint, settings))
     .sort((a, b) => compare(a.id, b.id));
   const credentials = settings.credentials
-    .flatMap(({ organizationId, limits, secret: _stays, ...credential }): Credential[] => {
+    .flatMap(({ organizationId, limits, quotaId, secret: _stays, ...credential }): Credential[] => {
       const endpointIds = endpointsOf.get(organizationId);
       return endpointIds === undefined
         ? []
-        : [{ ...credential, endpointIds: [...endpointIds].sort(compare), ...present({ limits }) }];
+        : [
+            {
+              ...credential,
+              endpointIds: [...endpointIds].sort(compare),
+              ...present({ limits: withQuota(limits, quotaId) }),
+            },
+          ];
     })
     .sort((a, b) => compare(a.id, b.id));
   const slotLimits = [...(settings.slotLimits ?? [])].sort((a, b) => a.slot - b.slot);
@@ -112,6 +120,14 @@ function serviceOf(
     )
     .sort((a, b) => compare(a.credentialId, b.credentialId));
   return { method, ...(serverKey === null ? {} : { serverKey }), keys };
+}
+
+/** A node has nothing of a quota before it is lent some; nor has an agent that knows no leases. */
+function withQuota(
+  limits: FlowLimits | undefined,
+  quotaId: string | null | undefined,
+): FlowLimits | undefined {
+  return quotaId ? { ...limits, quota: { lease: quotaId, bytes: 0, leased: true } } : limits;
 }
 
 /** The limits as a field, when there are any. */

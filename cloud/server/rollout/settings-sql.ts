@@ -40,6 +40,7 @@ interface CredentialRow {
   verifier: string;
   suspended: boolean;
   limits: unknown;
+  quota_id: string | null;
   /** Null where no endpoint on the node needs it. */
   secret_sealed: string | null;
 }
@@ -58,6 +59,7 @@ export const SETTINGS_COLUMNS = `
                                    chain, shadowsocks, tls
                               FROM endpoints WHERE node_id = $1 AND deleted_at IS NULL) e) AS endpoints,
   (SELECT json_agg(c) FROM (SELECT c.organization_id, c.id, c.username, c.verifier, c.suspended, c.limits,
+                                   (SELECT q.id FROM quotas q WHERE q.credential_id = c.id) AS quota_id,
                                    CASE WHEN o.shadowsocks THEN c.secret_sealed END AS secret_sealed
                               FROM credentials c
                               JOIN (SELECT organization_id, bool_or(shadowsocks IS NOT NULL) AS shadowsocks
@@ -81,6 +83,7 @@ export function settingsOf(nodeId: string, row: SettingsRow, secrets: SecretStor
       verifier: each.verifier,
       suspended: each.suspended,
       limits: readLimits(each.limits),
+      quotaId: each.quota_id,
       secret: each.secret_sealed === null ? null : secrets.open(each.secret_sealed, purposeOf(each.id)),
     })),
     slotLimits: (row.slot_limits ?? []).map(({ number, limits }) => ({

@@ -7,6 +7,7 @@ import type { SeenNotes } from '../fleet/seen-notes';
 import type { Viewer } from '../identity/viewer';
 import type { BatchWriter } from '../ledger/batch-writer';
 import type { Log } from '../log';
+import type { QuotaDesk } from '../quota/quota-desk';
 import type { SecretStore } from '../secrets/secret-store';
 
 export interface Services {
@@ -19,6 +20,8 @@ export interface Services {
   seen: SeenNotes;
   /** Rotations that nodes were asked for. */
   rotations: RotationOrders;
+  /** Lends quotas to nodes. */
+  quotas: QuotaDesk;
   clock: Clock;
   log: Log;
   /** To be called after the commit of what people set: these nodes have become something else. Never rejects. */

@@ -37,6 +37,10 @@ export const QuotaLease = z.looseObject({
   /** Another lease begins anew; the same one with other bytes is grown or shrunk by the difference. */
   lease: z.string().min(1).max(64),
   bytes: z.int().min(0).max(Number.MAX_SAFE_INTEGER),
+  /** The bytes are lent on the way, by the cloud (domain/quota.ts); what stands here is what there is before a loan. */
+  leased: z.boolean().optional(),
+  /** More was asked for: at zero, flows wait instead of being cut. */
+  holds: z.boolean().optional(),
 });
 export type QuotaLease = z.infer<typeof QuotaLease>;
 

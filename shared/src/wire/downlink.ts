@@ -1,8 +1,9 @@
 /** Every message the cloud sends, as a schema. Order of a session: `welcome` answers `hello`, then anything. */
 import { z } from 'zod';
 import { SignedState } from '../domain/desired-state';
+import { QuotaGrant } from '../domain/quota';
 import { Count } from '../domain/usage';
-import { MAX_KINDS, MAX_ROTATIONS } from './limits';
+import { MAX_KINDS, MAX_LEASES, MAX_ROTATIONS } from './limits';
 
 export const downlink = {
   welcome: z.looseObject({
@@ -51,6 +52,16 @@ export const downlink = {
 
   /** These rotations are written down: tell them no more. To agents that take it. */
   'rotations-noted': z.looseObject({ ids: z.array(z.uuid()).max(MAX_ROTATIONS) }),
+
+  /** Answers the `quota-report` of this session with the same `ask`. Leases that nobody knows are left out. */
+  'quota-grant': z.looseObject({
+    ask: Count,
+    epoch: z.uuid(),
+    leases: z.array(QuotaGrant).max(MAX_LEASES),
+  }),
+
+  /** Report these now, and keep no more than is being used: others want it, or there is more. To agents that take it. */
+  'quota-call': z.looseObject({ credentialIds: z.array(z.uuid()).min(1).max(MAX_LEASES) }),
 
   /** The cloud will stop: come back after `afterMs` (spread by the cloud), to whichever process answers. */
   'move-away': z.looseObject({ afterMs: z.int().min(0).max(600_000) }),

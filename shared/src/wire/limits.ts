@@ -26,6 +26,8 @@ export const MAX_PING_INTERVAL_MS = 600_000;
 export const SILENCE_LIMIT_MS = 50_000;
 /** Most rotations in one report, and in one confirmation. */
 export const MAX_ROTATIONS = 100;
+/** Most quota leases in one message. */
+export const MAX_LEASES = 256;
 /** Most names in a list of kinds that a side says it takes. */
 export const MAX_KINDS = 64;
 

@@ -1,9 +1,17 @@
 /** Every message an agent sends, as a schema. Order of a session: `hello` first, then anything. */
 import { z } from 'zod';
 import { SlotFigures, SlotReport } from '../domain/modem';
+import { QuotaClaim } from '../domain/quota';
 import { RotationRecord } from '../domain/rotation';
 import { Count, UsageRecord } from '../domain/usage';
-import { MAX_BATCH_RECORDS, MAX_KINDS, MAX_PING_INTERVAL_MS, MAX_ROTATIONS, MAX_SLOTS } from './limits';
+import {
+  MAX_BATCH_RECORDS,
+  MAX_KINDS,
+  MAX_LEASES,
+  MAX_PING_INTERVAL_MS,
+  MAX_ROTATIONS,
+  MAX_SLOTS,
+} from './limits';
 
 /** What the agent runs: the revision and hash it applied last; zero and null before the first. */
 const Running = z.looseObject({
@@ -72,6 +80,14 @@ export const uplink = {
    * told once, and only when the cloud had asked. To clouds that take it.
    */
   'rotation-report': z.looseObject({ rotations: z.array(RotationRecord).min(1).max(MAX_ROTATIONS) }),
+
+  /** Where quota leases stand, what is wanted, what is given back; answered by a `quota-grant`. To clouds that take it. */
+  'quota-report': z.looseObject({
+    /** Grows with each report of a session. */
+    ask: Count,
+    epoch: z.uuid(),
+    leases: z.array(QuotaClaim).min(1).max(MAX_LEASES),
+  }),
 
   ping: z.looseObject({ at: z.int() }),
 } as const;

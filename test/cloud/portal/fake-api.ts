@@ -193,6 +193,18 @@ export function portalContext(
             if (!found) throw new TRPCError({ code: 'NOT_FOUND' });
             found.limits = input.limits;
           }),
+        setQuota: input =>
+          called('credentials.setQuota', input, () => {
+            const found = cloud.credentials.find(one => one.id === input.id);
+            if (!found) throw new TRPCError({ code: 'NOT_FOUND' });
+            const used = found.quota ?? {
+              used: 0,
+              lent: 0,
+              periodStart: Date.UTC(2026, 10, 1),
+              periodEnd: null,
+            };
+            found.quota = input.quota && { ...used, ...input.quota };
+          }),
       },
       usage: {
         query: input =>
@@ -400,6 +412,7 @@ function someCredentials(nowMs: number): CredentialView[] {
     username: `acme-${name.toLowerCase().replaceAll(' ', '-')}`,
     suspended: false,
     limits: {},
+    quota: null,
     createdAt: nowMs - 40 * 24 * HOUR_MS,
     bytesToday: 0,
     lastUsedAt: null,

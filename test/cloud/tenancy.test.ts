@@ -89,6 +89,7 @@ test('every procedure is covered by this test', () => {
     'credentials.list',
     'credentials.reveal',
     'credentials.setLimits',
+    'credentials.setQuota',
     'endpoints.setProtocols',
     'endpoints.setOpenTo',
     'endpoints.setChain',
@@ -220,6 +221,7 @@ test('nobody without a log-in gets past any procedure', async () => {
     () => api.usage.since({ from: T0 }),
     () => api.nodes.list(),
     () => api.credentials.setLimits({ id: world.acme.credentialId, limits: {} }),
+    () => api.credentials.setQuota({ id: world.acme.credentialId, quota: null }),
     () =>
       api.endpoints.setProtocols({ id: world.acme.endpointId, protocols: ['http'], method: null, tls: null }),
     () => api.endpoints.setOpenTo({ id: world.acme.endpointId, openTo: null }),

@@ -17,8 +17,8 @@ import {
   settle,
 } from '@mastline/cloud/server/quota/lease-book';
 import type { DesiredState } from '@mastline/shared/domain/desired-state';
-import { uuidv7 } from '@mastline/shared/domain/ids';
 import type { QuotaGrant } from '@mastline/shared/domain/quota';
+import { uuidv7 } from '@mastline/shared/domain/uuid';
 import type { UplinkBody } from '@mastline/shared/wire/uplink';
 import * as assert from 'uvu/assert';
 import { type FakeClock, fakeClock } from '../support/clock';

@@ -37,7 +37,7 @@ const WAIT_MS = 250;
 const CUT_WAIT_MS = 1_000;
 const SPENT_WAIT_MS = 60_000;
 /** Use is told so often though nothing is wanted, and a lease is renewed so often though nothing is used, milliseconds. */
-const TELL_MS = 15_000;
+const TELL_MS = 5_000;
 const RENEW_MS = 3_600_000;
 /** The same on a metered link, where a report and its answer cost some 700 bytes. */
 const METERED = { tellMs: 1_800_000, renewMs: 6 * 3_600_000, spentWaitMs: 600_000 };

@@ -16,7 +16,7 @@ const WANT_MS = 20_000;
 /** Not used for so long: what is not needed goes back, milliseconds. */
 export const IDLE_MS = 60_000;
 /** Flows wait so long at zero for the cloud's answer, milliseconds; then they are cut. */
-export const HOLD_MS = 1_500;
+export const HOLD_MS = 1_000;
 
 export class HeldQuota {
   readonly credentialId: string;

@@ -1,6 +1,7 @@
 /** Sets and removes the quota of a credential. A removed quota is gone with its leases; a new one counts from nothing. */
-import { uuidv7 } from '@mastline/shared/domain/ids';
+
 import { type QuotaSetting, quotaPeriodStart } from '@mastline/shared/domain/quota';
+import { uuidv7 } from '@mastline/shared/domain/uuid';
 import { recordAudit } from '../audit/record';
 import { withTenant, withTenantSql } from '../db/tenant';
 import { noSuchCredential } from '../fleet/credentials';

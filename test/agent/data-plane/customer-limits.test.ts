@@ -5,6 +5,7 @@ import type { FlowLimits } from '@mastline/shared/domain/flow-limits';
 import * as assert from 'uvu/assert';
 import { agentBuilt } from '../../support/build-agent';
 import { fakeClock } from '../../support/clock';
+import { eventually } from '../../support/eventually';
 import { suite } from '../../support/suite';
 import { ALICE, basic, openTunnel, socks5, tcp } from './clients';
 import {
@@ -266,6 +267,42 @@ for (const [whose, plan, reply, header] of [
     assert.is(up + down, 100_000 + 8 + 8);
     await origin.close();
     await still.close();
+  });
+
+for (const threads of [1, 3])
+  test(`a leased quota in ${threads} threads: at zero flows wait for more that is on its way, and are cut when it is not`, async () => {
+    const origin = await startOrigin(socket => {
+      socket.write(Buffer.alloc(1_000_000));
+    });
+    const sink = memorySink();
+    const leased = mine({ quota: { lease: 'q', bytes: 0, leased: true } });
+    const rig = await startRig({ sink, threads, plan: leased });
+    const lend = (bytes: number, holds: boolean) =>
+      rig.plane.lend([{ credentialId: 'c1', lease: 'one', bytes, holds }]);
+    assert.is((await asks(rig, origin.port)).reply, NOT_ALLOWED, 'nothing before a loan');
+    lend(100_000, true);
+    const clients = await Promise.all([1, 2, 3].map(() => openTunnel(rig.port, origin.port)));
+    const got = clients.map(() => 0);
+    for (const [at, client] of clients.entries())
+      client.on('data', (bytes: Buffer) => {
+        got[at] = (got[at] ?? 0) + bytes.length;
+      });
+    for (const client of clients) client.resume();
+    const moved = () => got.reduce((sum, bytes) => sum + bytes, 0);
+    await eventually(async () => moved() === 100_000, 'the first loan is used');
+    await eventually(async () => rig.plane.lent(['c1'])[0]?.isWaitedFor === true, 'they wait');
+    assert.ok(clients.every(client => !client.destroyed && !client.readableEnded));
+    // Another plan forgets nothing of it.
+    await rig.plane.apply({ ...rig.plan, ...leased });
+    assert.equal(rig.plane.lent(['c1', 'nobody']), [{ left: 0, isWaitedFor: true }, null]);
+    lend(250_000, true);
+    await eventually(async () => moved() === 250_000, 'and go on by themselves');
+    lend(250_000, false);
+    await Promise.all(clients.map(gone));
+    assert.is((await asks(rig, origin.port)).reply, NOT_ALLOWED);
+    await rig.close();
+    assert.is(sink.total().down, 250_000);
+    await origin.close();
   });
 
 test('source addresses, ports and expiry: who is outside is refused, and cut when the plan changes', async () => {

@@ -12,8 +12,7 @@ CREATE TABLE "quotas" (
     "used" BIGINT NOT NULL DEFAULT 0,
     "set_at" TIMESTAMPTZ(3) NOT NULL,
 
-    CONSTRAINT "quotas_pkey" PRIMARY KEY ("id"),
-    CONSTRAINT "quotas_counts" CHECK ("bytes" > 0 AND "used" >= 0)
+    CONSTRAINT "quotas_pkey" PRIMARY KEY ("id")
 );
 
 -- CreateTable
@@ -31,8 +30,7 @@ CREATE TABLE "quota_leases" (
     "opened_spent" BIGINT NOT NULL,
     "opened_ledger" BIGINT NOT NULL,
 
-    CONSTRAINT "quota_leases_pkey" PRIMARY KEY ("quota_id","node_id","epoch"),
-    CONSTRAINT "quota_leases_counts" CHECK ("spent" >= 0 AND "counted" >= "spent" AND "allowed" >= "counted")
+    CONSTRAINT "quota_leases_pkey" PRIMARY KEY ("quota_id","node_id","epoch")
 );
 
 -- CreateIndex

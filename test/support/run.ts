@@ -63,8 +63,9 @@ export async function runTests(filters: string[]): Promise<number> {
   );
   for (const file of alone) outcomes.push(report(await run(file)));
 
-  for (const outcome of outcomes.filter(one => one.failed > 0))
-    console.log(`\n──── ${outcome.file}\n${outcome.output.trimEnd()}`);
+  const failures = outcomes.filter(one => one.failed > 0);
+  if (failures.length > 0)
+    console.log(`\nfailed, see above: ${failures.map(outcome => outcome.file).join(', ')}`);
   const skipped = outcomes.flatMap(outcome => outcome.skipped);
   if (skipped.length > 0)
     console.log(`\nnot run on this machine:\n${skipped.map(line => `  ${line}`).join('\n')}`);
@@ -185,6 +186,8 @@ function report(outcome: Outcome): Outcome {
   console.log(
     `${sign} ${relative('.', outcome.file)}  ${outcome.passed} passed, ${outcome.failed} failed${skipped}  (${outcome.seconds.toFixed(1)} s)`,
   );
+  // At once: of a run that is stopped from outside, what is known so far must be there.
+  if (outcome.failed > 0) console.log(`──── ${outcome.file}\n${outcome.output.trimEnd()}\n────`);
   return outcome;
 }
 

@@ -107,16 +107,21 @@ onPty('a restart ends the port, and a new driver on the new port finds the modem
   assert.equal((await driver.reset()).ok, true);
   await gone;
   await driver.close();
-  const port = await eventually(() => openSerialPort(running.path, systemClock));
-  const again = createAtDriver({
-    port,
-    profile: profileOf('quectel/ec25'),
-    clock: systemClock,
-    log: quietLog,
-  });
-  cleanUps.push(() => again.close());
-  const identity = await again.identity();
-  assert.equal(identity.ok && identity.value.model, 'EC25');
+  // Until the old port has left, its name still leads to it: as the agent does, begin again until the modem answers.
+  for (;;) {
+    const port = await eventually(() => openSerialPort(running.path, systemClock));
+    const again = createAtDriver({
+      port,
+      profile: profileOf('quectel/ec25'),
+      clock: systemClock,
+      log: quietLog,
+    });
+    const identity = await again.identity();
+    await again.close();
+    if (!identity.ok) continue;
+    assert.equal(identity.value.model, 'EC25');
+    break;
+  }
 });
 
 onPty('several programs may use the port one after the other', async () => {
@@ -185,8 +190,8 @@ async function eventually<T>(attempt: () => Promise<T>): Promise<T> {
     try {
       return await attempt();
     } catch (error) {
-      if (!(error instanceof CodedError && error.code === 'port/missing')) throw error;
-      await new Promise(resolve => setImmediate(resolve));
+      if (!(error instanceof CodedError) || !/^port\/(missing|gone|failed)$/.test(error.code)) throw error;
+      await new Promise(resolve => setTimeout(resolve, 5));
     }
   }
 }

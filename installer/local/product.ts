@@ -120,6 +120,7 @@ export async function startAgent(options: {
   simulators: Simulators;
   allowTargets: string[];
   claimCode: string | null;
+  env?: NodeJS.ProcessEnv;
   started?: (program: Program) => void;
 }): Promise<{ program: Program; statusSocket: string }> {
   const { dataDir, simulators } = options;
@@ -142,6 +143,7 @@ export async function startAgent(options: {
     script: join(root, 'agent/dist/main.js'),
     args: ['run', '--config', config, ...claim],
     logFile: dataDir.at('logs', 'agent.log'),
+    ...(options.env === undefined ? {} : { env: options.env }),
     readyDeadlineMs: START_DEADLINE_MS,
   });
   options.started?.(program);

@@ -67,6 +67,10 @@ async function connect(kind: Database['kind'], config: pg.PoolConfig, log: Log):
   });
   // An idle connection that breaks is replaced by the pool; without a listener it would end the process.
   pool.on('error', error => log.warn({ err: error }, 'an idle database connection broke'));
+  // The same for one that is taken, between two statements of a transaction: the next statement fails and tells.
+  pool.on('connect', client =>
+    client.on('error', error => log.debug({ err: error }, 'a database connection broke')),
+  );
   try {
     await checkServer(pool);
   } catch (error) {

@@ -46,6 +46,8 @@ export interface ChaosOptions {
   rounds: number;
   /** Number of the first round; each round's misfortunes follow from the seed and its number. */
   firstRound?: number;
+  /** When true, no further round begins. */
+  stopped?: () => boolean;
   say(line: string): void;
 }
 
@@ -106,6 +108,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     await stage.set();
     const first = options.firstRound ?? 1;
     for (let round = first; round < first + options.rounds && report.problems.length === 0; round += 1) {
+      if (options.stopped?.()) break;
       if (performance.now() - began > MAX_RUN_MS) throw new Error('a run may last 23 hours');
       const plan = planRound(options.seed, round, possible);
       const { counts, flows, problems, seconds } = await stage.play(plan, report.committed);
@@ -192,12 +195,10 @@ class Stage {
     const began = performance.now();
     const tag = `round-${plan.round}`;
     const load = startLoad(this.#targets(tag), { clients: CLIENTS, random: seeded(plan.loadSeed) });
-    try {
-      await Promise.all([wait(plan.loadMs), ...plan.misfortunes.map(each => this.#befall(each))]);
-    } finally {
-      this.#disk?.free();
-      await load.stop();
-    }
+    const loaded = wait(plan.loadMs).then(() => load.stop());
+    // All are waited for, also when one fails: none may start a program after the others were ended.
+    const ends = await Promise.allSettled([...plan.misfortunes.map(each => this.#befall(each)), loaded]);
+    for (const end of ends) if (end.status === 'rejected') throw end.reason;
     const origin = await settled(() => this.#originCounts(tag));
     const agentDeaths = plan.misfortunes.filter(each => each.fault === 'kill-agent').length;
     const countsAt = (committed: Bytes): RoundCounts => ({
@@ -337,7 +338,7 @@ class Stage {
     return this.#link;
   }
 
-  get #played(): Simulators {
+  get #simulated(): Simulators {
     if (this.#simulators === undefined) throw new Error('the stage is not set');
     return this.#simulators;
   }
@@ -355,7 +356,7 @@ class Stage {
       dataDir: this.#data,
       port,
       endpointPorts,
-      slots: this.#played.slots,
+      slots: this.#simulated.slots,
       env: { NODE_ENV: 'production', DATABASE_URL: this.#postgres?.url ?? '' },
     });
     void this.#cloud.died.then(how => this.#unasked.push(how));
@@ -365,7 +366,7 @@ class Stage {
     this.#agent = await startAgent({
       dataDir: this.#data,
       cloudUrl: `http://127.0.0.1:${this.#wicked.port}`,
-      simulators: this.#played,
+      simulators: this.#simulated,
       allowTargets: [],
       claimCode,
       env: {
@@ -391,7 +392,7 @@ class Stage {
       proxy: { host: '127.0.0.1', port: this.#ports[1 + 2 * slot] ?? 0 },
       username: credential.username,
       secret: credential.secret,
-      origin: this.#played.origin,
+      origin: this.#simulated.origin,
       tag,
     }));
   }
@@ -413,6 +414,8 @@ class Stage {
     return within(
       `round ${plan.round} (${describePlan(plan)}): everything committed is in the ledger`,
       async () => {
+        // What has died by itself will not bring anything anywhere.
+        if (this.#unasked.length > 0) throw new Hopeless(this.#unasked.join('; '));
         const spool = this.#readSpool();
         const total = await this.#ledgerTotal();
         last = `spool ${JSON.stringify(spool)}, ledger ${JSON.stringify(total)}`;
@@ -478,7 +481,7 @@ class Stage {
 
   /** Raw bytes that the origin's kernel gave and took on the connections of a round. */
   async #originCounts(tag: string): Promise<{ received: number; sent: number }> {
-    const { host, port } = this.#played.origin;
+    const { host, port } = this.#simulated.origin;
     const answer = await fetch(`http://${host}:${port}/report?id=${tag}`, {
       signal: AbortSignal.timeout(10_000),
     });
@@ -506,6 +509,9 @@ async function settled(ask: () => Promise<{ received: number; sent: number }>) {
   return last;
 }
 
+/** Asking again is of no use. */
+class Hopeless extends Error {}
+
 /** Asks until there is an answer; what fails meanwhile is asked again, and told when the time is over. */
 async function within<T>(what: string, ask: () => Promise<T | undefined>, detail = () => ''): Promise<T> {
   const deadline = performance.now() + SETTLE_MS;
@@ -516,6 +522,7 @@ async function within<T>(what: string, ask: () => Promise<T | undefined>, detail
       if (answer !== undefined) return answer;
       failure = undefined;
     } catch (error) {
+      if (error instanceof Hopeless) throw new Error(`${what}: ${error.message}`);
       failure = error;
     }
     if (performance.now() > deadline)

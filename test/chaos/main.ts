@@ -16,7 +16,8 @@ stated bound for each crash of the agent.
   --first N      number of the first round: --seed S --first 17 --rounds 1 plays round 17 of seed S again (1)
   --database D   server: a PostgreSQL cluster of the run's own; embedded: PGlite (server where it is installed)
 
-Not played: restarts of NATS and more than one cloud process. The full disk needs root, to mount a small one.`;
+Ctrl-C ends the run after the round that is played. Not played: restarts of NATS and more than one cloud process. The
+full disk needs root, to mount a small one.`;
 
 const { values } = parseArgs({
   options: {
@@ -55,7 +56,17 @@ const options = {
 } as const;
 if (process.env.MASTLINE_BUILT !== '1') await buildAll();
 console.log(`chaos: ${options.rounds} rounds, seed ${options.seed}, ${database} database`);
-const report = await runChaos(options);
+let stopped = false;
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.on(signal, () => {
+    stopped = true;
+    console.log('stopping after this round …');
+  });
+const report = await runChaos({ ...options, stopped: () => stopped }).catch((error: unknown) => {
+  console.error(error);
+  console.error(`Not weathered; again: --seed ${options.seed} --first N --rounds 1, N as named above`);
+  process.exit(1);
+});
 console.log(JSON.stringify(report, null, 2));
 for (const problem of report.problems) console.log(`✗ ${problem}`);
 const last = options.firstRound + report.rounds - 1;

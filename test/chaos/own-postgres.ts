@@ -88,7 +88,8 @@ export async function startOwnPostgres(): Promise<OwnPostgres> {
           '-c',
           'unix_socket_directories=',
         ],
-        { ...user, cwd: dir, stdio: ['ignore', log, log] },
+        // Ctrl-C in a terminal is for the run, which ends it in order.
+        { ...user, cwd: dir, stdio: ['ignore', log, log], detached: true },
       );
       closeSync(log);
       server = child;

@@ -10,10 +10,11 @@ import { StandaloneReload } from '@mastline/agent/standalone-reload';
 import * as assert from 'uvu/assert';
 import { makeCertificates } from '../support/certificates';
 import { eventually } from '../support/eventually';
+import { freePort } from '../support/free-port';
 import { suite } from '../support/suite';
 import { tempDir } from '../support/temp';
 import { ALICE, openTunnel, pipelinedSocks5, socks5, tcp } from './data-plane/clients';
-import { freePort, memorySink, type Origin, readExactly, startOrigin } from './data-plane/rig';
+import { memorySink, type Origin, readExactly, startOrigin } from './data-plane/rig';
 
 const test = suite('reading the standalone file again', { needs: ['openssl'] });
 

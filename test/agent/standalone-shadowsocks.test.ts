@@ -12,9 +12,10 @@ import { requireMethod } from '@mastline/shared/protocols/shadowsocks/methods';
 import { createSaltStore } from '@mastline/shared/protocols/shadowsocks/salt-store';
 import type { ShadowsocksStream } from '@mastline/shared/protocols/shadowsocks/stream';
 import * as assert from 'uvu/assert';
+import { freePort } from '../support/free-port';
 import { suite } from '../support/suite';
 import { tcp } from './data-plane/clients';
-import { freePort, memorySink, readAll, startOrigin } from './data-plane/rig';
+import { memorySink, readAll, startOrigin } from './data-plane/rig';
 import { randomly } from './data-plane/shadowsocks-client';
 
 const test = suite('Shadowsocks in the standalone file');

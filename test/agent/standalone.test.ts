@@ -8,10 +8,11 @@ import Sqlite from 'better-sqlite3';
 import * as assert from 'uvu/assert';
 import { agentBuilt } from '../support/build-agent';
 import { eventually } from '../support/eventually';
+import { freePort } from '../support/free-port';
 import { suite } from '../support/suite';
 import { tempDir } from '../support/temp';
 import { ALICE, openTunnel } from './data-plane/clients';
-import { freePort, readExactly, startOrigin } from './data-plane/rig';
+import { readExactly, startOrigin } from './data-plane/rig';
 
 const test = suite('agent standalone', { needs: ['curl'] });
 const run = promisify(execFile);

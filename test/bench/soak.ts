@@ -20,8 +20,9 @@ import { giveBackMemory } from '@mastline/agent/data-plane/give-back-memory';
 import { quietLog } from '@mastline/agent/observe/log';
 import { type Clock, systemClock, type Timer } from '@mastline/shared/base/clock';
 import { basic, pipelinedSocks5 } from '../agent/data-plane/clients';
-import { credential, endpoint, freePort, memorySink, planFor, SECRET } from '../agent/data-plane/rig';
+import { credential, endpoint, memorySink, planFor, SECRET } from '../agent/data-plane/rig';
 import { clientStream, seal, shadowsocksEndpoint } from '../agent/data-plane/shadowsocks-client';
+import { freePort } from '../support/free-port';
 import { seeded } from '../support/random';
 import { collectedHeap } from './handshakes';
 

@@ -12,7 +12,7 @@ import { runIp } from '@mastline/agent/modem-plane/run-ip';
 import { VirtualSlots } from '@mastline/agent/modem-plane/virtual-slots';
 import type { Log } from '@mastline/agent/observe/log';
 import { sleep, systemClock } from '@mastline/shared/base/clock';
-import { freePort } from '../agent/data-plane/rig';
+import { freePort } from '../support/free-port';
 import { seeded } from '../support/random';
 import { type RunningNetwork, startVirtualNetwork } from '../support/virtual-network';
 import { type Kind, MISFORTUNES, type Misfortune } from './misfortunes';

@@ -2,6 +2,7 @@
  * One quota over three nodes, for real: a cloud, three agents with their spools, links and data planes, customers that
  * pull as much as they get through SOCKS5. The quota ends at its byte, wherever it was used.
  */
+
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
@@ -22,10 +23,11 @@ import { systemClock } from '@mastline/shared/base/clock';
 import type { DesiredState } from '@mastline/shared/domain/desired-state';
 import { ScriptedRotations } from '../agent/control-plane/rig';
 import { openTunnel, socks5 } from '../agent/data-plane/clients';
-import { freePort, type Origin, startOrigin } from '../agent/data-plane/rig';
+import { type Origin, startOrigin } from '../agent/data-plane/rig';
 import { agentBuilt } from '../support/build-agent';
 import { addCredential, addEndpoint, viewer } from '../support/cloud-world';
 import { eventually } from '../support/eventually';
+import { freePort } from '../support/free-port';
 import { suite } from '../support/suite';
 import { tempDir } from '../support/temp';
 import { type TestCloud, testCloud } from '../support/test-cloud';

@@ -10,6 +10,7 @@ import { REFUSALS } from '@mastline/shared/protocols/refusal';
 import * as assert from 'uvu/assert';
 import { fakeClock } from '../../support/clock';
 import { eventually } from '../../support/eventually';
+import { freePort } from '../../support/free-port';
 import { suite } from '../../support/suite';
 import { tempDir } from '../../support/temp';
 import { basic, openTunnel, socks5, tcp } from './clients';
@@ -17,7 +18,6 @@ import { curl, digest, startPeers, webOrigin } from './peers';
 import {
   credential,
   endpoint,
-  freePort,
   memorySink,
   type Rig,
   readAll,

@@ -16,10 +16,11 @@ import { WebSocketServer } from 'ws';
 import { startNameServer } from '../../simulators/name-server';
 import { makeCertificates } from '../../support/certificates';
 import { eventually } from '../../support/eventually';
+import { freePort } from '../../support/free-port';
 import { suite } from '../../support/suite';
 import { tempDir } from '../../support/temp';
 import { findTool } from '../../support/tools';
-import { endpoint, freePort, memorySink, SECRET, startRig } from './rig';
+import { endpoint, memorySink, SECRET, startRig } from './rig';
 
 const test = suite('data plane, judged by Chromium', { needs: ['chromium', 'openssl'] });
 const HOST = '127.0.0.1';
@@ -189,10 +190,14 @@ async function judge(
   const browser = await launch(proxy);
   try {
     const page = await browser.newPage();
+    const failed: string[] = [];
+    page.on('requestfailed', request =>
+      failed.push(`${request.method()} ${request.url()}: ${request.failure()?.errorText}`),
+    );
     for (const site of sites) {
       await page.goto(site.url, { timeout: PAGE_MS });
       await page.waitForFunction('window.found || window.failed', undefined, { timeout: PAGE_MS });
-      assert.is(await page.evaluate('window.failed'), undefined, site.url);
+      assert.is(await page.evaluate('window.failed'), undefined, `${site.url}: ${failed.join('; ')}`);
       const found = (await page.evaluate('window.found')) as Found;
       assert.equal(found.parts, site.parts, site.url);
       assert.is(found.posted, sha256(Buffer.alloc(POSTED_BYTES, 7)));

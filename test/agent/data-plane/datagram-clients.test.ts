@@ -6,10 +6,11 @@ import type { Endpoint } from '@mastline/shared/domain/endpoint';
 import { type Answer, decode, encode } from 'dns-packet';
 import * as assert from 'uvu/assert';
 import { eventually } from '../../support/eventually';
+import { freePort } from '../../support/free-port';
 import { suite } from '../../support/suite';
 import { type DatagramWay, shadowsocksWay, socks5Way } from './datagram-ways';
 import { openQuic, startQuicServer } from './quic-like';
-import { credential, endpoint, freePort, memorySink, startRig } from './rig';
+import { credential, endpoint, memorySink, startRig } from './rig';
 import { AEAD, EDITION_2022, type MethodName, shadowsocksEndpoint } from './shadowsocks-client';
 
 const test = suite('programs that live on UDP');

@@ -10,12 +10,13 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as assert from 'uvu/assert';
 import { agentBuilt } from '../../support/build-agent';
+import { freePort } from '../../support/free-port';
 import { hostileConnects } from '../../support/hostile-connects';
 import { seeded } from '../../support/random';
 import { suite } from '../../support/suite';
 import { tempDir } from '../../support/temp';
 import { ALICE, openTunnel } from './clients';
-import { freePort, readExactly, startOrigin } from './rig';
+import { readExactly, startOrigin } from './rig';
 
 const test = suite('floods');
 test.before(agentBuilt);

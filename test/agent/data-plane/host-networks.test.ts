@@ -13,9 +13,10 @@ import type { Target } from '@mastline/shared/protocols/target';
 import * as assert from 'uvu/assert';
 import { fakeClock } from '../../support/clock';
 import { eventually } from '../../support/eventually';
+import { freePort } from '../../support/free-port';
 import { suite } from '../../support/suite';
 import { pipelinedSocks5, socks5, tcp } from './clients';
-import { freePort, type Rig, readExactly, startRig } from './rig';
+import { type Rig, readExactly, startRig } from './rig';
 import { keyFor, randomly, shadowsocksEndpoint } from './shadowsocks-client';
 
 const test = suite("the host's own networks");

@@ -9,10 +9,11 @@ import { parseSocks5Datagram, socks5Datagram } from '@mastline/shared/protocols/
 import * as assert from 'uvu/assert';
 import { fakeClock } from '../../support/clock';
 import { eventually } from '../../support/eventually';
+import { freePort } from '../../support/free-port';
 import { suite } from '../../support/suite';
 import { basic, pipelinedSocks5, socks5, tcp } from './clients';
 import { startDeafOrigin } from './deaf-origin';
-import { freePort, type Rig, readAll, readExactly, startOrigin, startRig } from './rig';
+import { type Rig, readAll, readExactly, startOrigin, startRig } from './rig';
 import { type Asked, a, aaaa, RCODE, type Reply, startNames } from './scripted-name-server';
 
 const test = suite('names through the data plane');

@@ -1,18 +1,10 @@
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import * as assert from 'uvu/assert';
+import { freePort } from '../../support/free-port';
 import { suite } from '../../support/suite';
 import { openTunnel, socks5, tcp } from './clients';
-import {
-  credential,
-  endpoint,
-  freePort,
-  memorySink,
-  readAll,
-  readExactly,
-  startOrigin,
-  startRig,
-} from './rig';
+import { credential, endpoint, memorySink, readAll, readExactly, startOrigin, startRig } from './rig';
 
 const test = suite('plan changes');
 const egress = { slot: 1, sourceAddress: null, dnsServers: [], ready: true, imei: null, guarded: [] };

@@ -14,17 +14,9 @@ import { formatAuthority, type Target } from '@mastline/shared/protocols/target'
 import type { Certificates } from '../../support/certificates';
 import { type FakeClock, fakeClock } from '../../support/clock';
 import { eventually } from '../../support/eventually';
+import { freePort } from '../../support/free-port';
 import { ALICE, basic, type Login, openTunnel, pipelinedSocks5, tcp } from './clients';
-import {
-  credential,
-  endpoint,
-  freePort,
-  memorySink,
-  type Origin,
-  type Rig,
-  startOrigin,
-  startRig,
-} from './rig';
+import { credential, endpoint, memorySink, type Origin, type Rig, startOrigin, startRig } from './rig';
 import { clientStream, type MethodName, packetCodec, seal, shadowsocksEndpoint } from './shadowsocks-client';
 
 export const PROTOCOLS = [

@@ -4,20 +4,11 @@ import type { ServicePlan } from '@mastline/agent/ports';
 import { REFUSALS, type RefusalReason } from '@mastline/shared/protocols/refusal';
 import * as assert from 'uvu/assert';
 import { fakeClock } from '../../support/clock';
+import { freePort } from '../../support/free-port';
 import { suite } from '../../support/suite';
 import { ALICE, basic, type Login, pipelinedSocks5, socks5, tcp } from './clients';
 import { startDeafOrigin } from './deaf-origin';
-import {
-  credential,
-  endpoint,
-  freePort,
-  memorySink,
-  planFor,
-  type Rig,
-  readAll,
-  startOrigin,
-  startRig,
-} from './rig';
+import { credential, endpoint, memorySink, planFor, type Rig, readAll, startOrigin, startRig } from './rig';
 
 const test = suite('refusals');
 

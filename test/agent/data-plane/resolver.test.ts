@@ -10,8 +10,8 @@ import * as assert from 'uvu/assert';
 import { holds } from '../../shared/protocols/property';
 import { type FakeClock, fakeClock } from '../../support/clock';
 import { eventually } from '../../support/eventually';
+import { freePort } from '../../support/free-port';
 import { suite } from '../../support/suite';
-import { freePort } from './rig';
 import {
   type Asked,
   a,

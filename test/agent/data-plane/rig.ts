@@ -1,4 +1,5 @@
 /** A data plane on free loopback ports with a sink in memory: what the data plane's tests are built with. */
+
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
@@ -6,6 +7,7 @@ import { createDataPlane, type DataPlaneOptions } from '@mastline/agent/data-pla
 import { quietLog } from '@mastline/agent/observe/log';
 import type { DataPlane, ServicePlan, UsageDelta, UsageSink } from '@mastline/agent/ports';
 import type { Credential, Endpoint } from '@mastline/shared/domain/endpoint';
+import { freePort } from '../../support/free-port';
 
 export const SECRET = 'correct-horse';
 export const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
@@ -31,17 +33,6 @@ export function memorySink(): MemorySink {
       flows: deltas.reduce((sum, delta) => sum + delta.flows, 0),
     }),
   };
-}
-
-/** A port that was free a moment ago. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 export function credential(overrides: Partial<Credential> = {}): Credential {

@@ -7,12 +7,13 @@ import { join } from 'node:path';
 import { decode, encode } from 'dns-packet';
 import * as assert from 'uvu/assert';
 import { eventually } from '../../support/eventually';
+import { freePort } from '../../support/free-port';
 import { suite } from '../../support/suite';
 import { tempDir } from '../../support/temp';
 import { socks5Way } from './datagram-ways';
 import { curl, digest, startPeers, webOrigin } from './peers';
 import { openQuic, startQuicServer } from './quic-like';
-import { credential, freePort, memorySink, SECRET, startRig } from './rig';
+import { credential, memorySink, SECRET, startRig } from './rig';
 import { AEAD, type MethodName, shadowsocksEndpoint } from './shadowsocks-client';
 
 const test = suite('Shadowsocks endpoints, judged by real clients', { needs: ['curl', 'ss-local', 'v2ray'] });

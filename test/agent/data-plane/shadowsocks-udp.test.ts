@@ -6,8 +6,9 @@ import type { Target } from '@mastline/shared/protocols/target';
 import * as assert from 'uvu/assert';
 import { fakeClock } from '../../support/clock';
 import { eventually } from '../../support/eventually';
+import { freePort } from '../../support/free-port';
 import { suite } from '../../support/suite';
-import { credential, freePort, memorySink, startRig } from './rig';
+import { credential, memorySink, startRig } from './rig';
 import { AEAD, EDITION_2022, type MethodName, packetCodec, shadowsocksEndpoint } from './shadowsocks-client';
 
 const test = suite('Shadowsocks endpoints over UDP');

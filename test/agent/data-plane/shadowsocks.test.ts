@@ -5,9 +5,10 @@ import fc from 'fast-check';
 import * as assert from 'uvu/assert';
 import { fakeClock } from '../../support/clock';
 import { eventually } from '../../support/eventually';
+import { freePort } from '../../support/free-port';
 import { suite } from '../../support/suite';
 import { tcp } from './clients';
-import { credential, freePort, memorySink, readAll, startOrigin, startRig } from './rig';
+import { credential, memorySink, readAll, startOrigin, startRig } from './rig';
 import {
   AEAD,
   clientStream,

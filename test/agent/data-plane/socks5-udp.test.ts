@@ -7,12 +7,12 @@ import { parseSocks5Datagram, socks5Datagram } from '@mastline/shared/protocols/
 import * as assert from 'uvu/assert';
 import { fakeClock } from '../../support/clock';
 import { eventually } from '../../support/eventually';
+import { freePort } from '../../support/free-port';
 import { suite } from '../../support/suite';
 import { ALICE, basic, pipelinedSocks5, tcp } from './clients';
 import {
   credential,
   endpoint,
-  freePort,
   memorySink,
   type Rig,
   readAll,

@@ -7,9 +7,10 @@ import { ReadMemory } from '@mastline/agent/data-plane/read-memory';
 import { rawTcp } from '@mastline/agent/data-plane/tcp-handle';
 import { connectTcp, TcpSocket } from '@mastline/agent/data-plane/tcp-socket';
 import * as assert from 'uvu/assert';
+import { freePort } from '../../support/free-port';
 import { suite } from '../../support/suite';
 import { openTunnel } from './clients';
-import { freePort, memorySink, startOrigin, startRig } from './rig';
+import { memorySink, startOrigin, startRig } from './rig';
 
 const test = suite('connections on bare handles');
 const plain = process.env.MASTLINE_PLAIN_SOCKETS === '1';

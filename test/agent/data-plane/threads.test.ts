@@ -7,10 +7,11 @@ import { join } from 'node:path';
 import { threadCount } from '@mastline/agent/data-plane/thread-count';
 import * as assert from 'uvu/assert';
 import { agentBuilt } from '../../support/build-agent';
+import { freePort } from '../../support/free-port';
 import { suite } from '../../support/suite';
 import { tempDir } from '../../support/temp';
 import { ALICE, openTunnel, pipelinedSocks5, tcp } from './clients';
-import { endpoint, freePort, memorySink, planFor, readAll, readExactly, startOrigin, startRig } from './rig';
+import { endpoint, memorySink, planFor, readAll, readExactly, startOrigin, startRig } from './rig';
 
 const test = suite('threads of the data plane');
 test.before(agentBuilt);

@@ -7,11 +7,12 @@ import * as assert from 'uvu/assert';
 import { type Certificates, canMakeCertificates, makeCertificates } from '../../support/certificates';
 import { fakeClock } from '../../support/clock';
 import { eventually } from '../../support/eventually';
+import { freePort } from '../../support/free-port';
 import { suite } from '../../support/suite';
 import { tempDir } from '../../support/temp';
 import { basic, openTunnel, pipelinedSocks5, tcp } from './clients';
 import { curl, digest, webOrigin } from './peers';
-import { endpoint, freePort, memorySink, readAll, readExactly, SECRET, startOrigin, startRig } from './rig';
+import { endpoint, memorySink, readAll, readExactly, SECRET, startOrigin, startRig } from './rig';
 
 const test = suite('TLS-wrapped endpoints', { needs: ['curl', 'openssl'] });
 const HOST = '127.0.0.1';

@@ -12,20 +12,11 @@ import * as assert from 'uvu/assert';
 import { holds } from '../../shared/protocols/property';
 import { fakeClock } from '../../support/clock';
 import { eventually } from '../../support/eventually';
+import { freePort } from '../../support/free-port';
 import { suite } from '../../support/suite';
 import { basic, socks5, tcp } from './clients';
 import { curl } from './peers';
-import {
-  credential,
-  endpoint,
-  freePort,
-  memorySink,
-  type Origin,
-  readAll,
-  SECRET,
-  startOrigin,
-  startRig,
-} from './rig';
+import { credential, endpoint, memorySink, type Origin, readAll, SECRET, startOrigin, startRig } from './rig';
 
 const test = suite('parameters in the user name', { needs: ['curl'] });
 const HOST = '127.0.0.1';

@@ -5,13 +5,14 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
+import { freePort } from '../../support/free-port';
 import { suite } from '../../support/suite';
 import { tempDir } from '../../support/temp';
 import { ALICE } from './clients';
 import { plainWay } from './datagram-ways';
 import { curl, digest, startPeers, webOrigin } from './peers';
 import { openQuic, startQuicServer } from './quic-like';
-import { freePort, memorySink, startRig } from './rig';
+import { memorySink, startRig } from './rig';
 
 const test = suite('SOCKS5 and HTTP endpoints, judged by v2ray', { needs: ['curl', 'v2ray'] });
 const HOST = '127.0.0.1';

@@ -2,10 +2,11 @@ import { request } from 'node:http';
 import { openMetricsServer } from '@mastline/agent/observe/metrics-server';
 import { askStatus, openStatusPage } from '@mastline/agent/observe/status-page';
 import * as assert from 'uvu/assert';
+import { freePort } from '../../support/free-port';
 import { suite } from '../../support/suite';
 import { tempDir } from '../../support/temp';
 import { basic, openTunnel, socks5, tcp } from '../data-plane/clients';
-import { freePort, type Rig, readAll, readExactly, startOrigin, startRig } from '../data-plane/rig';
+import { type Rig, readAll, readExactly, startOrigin, startRig } from '../data-plane/rig';
 
 const test = suite('metrics');
 

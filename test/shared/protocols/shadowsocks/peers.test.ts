@@ -3,6 +3,7 @@
  * and v2ray as client and as server. None of them that Debian 12 packages speaks the 2022 edition; that is tested
  * against messages derived from its specification, and here with its own client, which proves less.
  */
+
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
@@ -22,6 +23,7 @@ import { keyFromPassword, keysFromPassword } from '@mastline/shared/protocols/sh
 import { PacketClient2022 } from '@mastline/shared/protocols/shadowsocks/packet-client-2022';
 import { createSaltStore } from '@mastline/shared/protocols/shadowsocks/salt-store';
 import type { ShadowsocksStream } from '@mastline/shared/protocols/shadowsocks/stream';
+import { freePort } from '../../../support/free-port';
 import { suite } from '../../../support/suite';
 import { tempDir } from '../../../support/temp';
 import { methodOf, run } from './reference';
@@ -85,15 +87,6 @@ async function start(command: string, args: string[], ready: RegExp): Promise<vo
     child.once('error', reject);
     child.once('exit', code => reject(new Error(`${command} ended with ${code}: ${said}`)));
   });
-}
-
-async function freePort(): Promise<number> {
-  const probe = net.createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address() as net.AddressInfo;
-  probe.close();
-  await once(probe, 'close');
-  return port;
 }
 
 async function served(name: string, password: string): Promise<TinyServer> {

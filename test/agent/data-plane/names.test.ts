@@ -55,11 +55,11 @@ const BOTH = { sourceAddress: HOST, sourceAddress6: '::1' };
 const LOOPBACKS = ['127.0.0.0/8', '::1'];
 
 /** Says `word` to who connects. */
-const speaker = (word: string) => startOrigin(socket => socket.end(word));
+const speaker = (word: string, port = 0) => startOrigin(socket => socket.end(word), port);
 
 /** The same port of both loopback addresses. */
 async function twins(words: { four: string | null; six: string | null }) {
-  const four = await speaker(words.four ?? '');
+  const four = await speaker(words.four ?? '', await freePort());
   const six: Server = createServer(socket => socket.on('error', () => undefined).end(words.six ?? ''));
   six.listen(four.port, '::1');
   await once(six, 'listening');

@@ -101,7 +101,7 @@ export interface Origin {
 }
 
 /** A TCP server on loopback that hands each connection to `serve`. */
-export async function startOrigin(serve: (socket: Socket) => void): Promise<Origin> {
+export async function startOrigin(serve: (socket: Socket) => void, port = 0): Promise<Origin> {
   const sockets = new Set<Socket>();
   const server = createServer({ allowHalfOpen: true, noDelay: true }, socket => {
     sockets.add(socket);
@@ -109,7 +109,7 @@ export async function startOrigin(serve: (socket: Socket) => void): Promise<Orig
     socket.on('close', () => sockets.delete(socket));
     serve(socket);
   });
-  server.listen(0, '127.0.0.1');
+  server.listen(port, '127.0.0.1');
   await once(server, 'listening');
   return {
     port: (server.address() as AddressInfo).port,

@@ -21,14 +21,10 @@ test('each imports suite from support/suite and runs each suite it makes', () =>
       `${file} does not use test/support/suite.ts`,
     );
     assert.doesNotMatch(text, /^import .* from 'uvu';$/m, `${file} goes to uvu by the back door`);
-    const made = [...text.matchAll(/^[ \t]*(?:const|let) (\w+) = suite\(/gm)].map(match => match[1]);
+    const made = [...text.matchAll(/^(?:const|let) (\w+) = suite\(/gm)].map(match => match[1]);
     assert.ok(made.length > 0, `${file} makes no suite`);
     for (const name of made)
-      assert.match(
-        text,
-        new RegExp(`^[ \\t]*${name}\\.run\\(\\);`, 'm'),
-        `${file}: ${name}.run() is missing`,
-      );
+      assert.ok(text.includes(`\n${name}.run();`), `${file}: ${name}.run() is missing`);
   }
 });
 

@@ -7,7 +7,6 @@
  */
 import { EventEmitter } from 'node:events';
 import { pathToFileURL } from 'node:url';
-import { parseArgs } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { Lane } from '@mastline/agent/data-plane/lane';
@@ -24,6 +23,7 @@ import {
   shadowsocksEndpoint,
 } from '../agent/data-plane/shadowsocks-client';
 import { fakeClock } from '../support/clock';
+import { readFlags, wholeFlag } from '../support/flags';
 import { seeded } from '../support/random';
 
 /** Clients that are there at once before all of them go. */
@@ -267,10 +267,13 @@ export function collectedHeap(): number {
 }
 
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  const { values } = parseArgs({ options: { count: { type: 'string' }, seed: { type: 'string' } } });
+  const values = readFlags({ count: { type: 'string' }, seed: { type: 'string' } });
   console.log(
     JSON.stringify(
-      await randomHandshakes(Number(values.count ?? 1_000_000), Number(values.seed ?? 1)),
+      await randomHandshakes(
+        wholeFlag('count', values.count ?? '1000000', { least: 1, most: 100_000_000 }),
+        wholeFlag('seed', values.seed ?? '1', { least: 0, most: 2 ** 32 - 1 }),
+      ),
       null,
       2,
     ),

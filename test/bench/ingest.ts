@@ -8,7 +8,6 @@
  * The sums in the ledger are compared with what was sent: a rate that loses or doubles anything is no result.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { parseArgs } from 'node:util';
 import { BatchWriter } from '@mastline/cloud/server/ledger/batch-writer';
 import { ensurePartitions } from '@mastline/cloud/server/ledger/partitions';
 import { systemClock } from '@mastline/shared/base/clock';
@@ -17,24 +16,23 @@ import { PERIOD_MS } from '@mastline/shared/domain/usage-period';
 import { uuidv7 } from '@mastline/shared/domain/uuid';
 import { decodeUplink, encodeUplink } from '@mastline/shared/wire/codec';
 import { addCredential, addEndpoint, addNode, cloudWorld } from '../support/cloud-world';
+import { readFlags, wholeFlag } from '../support/flags';
 import { databaseKinds, type TestDatabase, testDatabase } from '../support/postgres';
 import { seeded } from '../support/random';
 
-const { values: flags } = parseArgs({
-  options: {
-    nodes: { type: 'string', default: '200' },
-    batch: { type: 'string', default: '500' },
-    credentials: { type: 'string', default: '8' },
-    seconds: { type: 'string', default: '10' },
-    seed: { type: 'string', default: '1' },
-    json: { type: 'string' },
-    only: { type: 'string' },
-  },
+const flags = readFlags({
+  nodes: { type: 'string', default: '200' },
+  batch: { type: 'string', default: '500' },
+  credentials: { type: 'string', default: '8' },
+  seconds: { type: 'string', default: '10' },
+  seed: { type: 'string', default: '1' },
+  json: { type: 'string' },
+  only: { type: 'string' },
 });
-const NODES = Number(flags.nodes);
-const BATCH = Number(flags.batch);
-const CREDENTIALS = Number(flags.credentials);
-const SECONDS = Number(flags.seconds);
+const NODES = wholeFlag('nodes', flags.nodes, { least: 1, most: 100_000 });
+const BATCH = wholeFlag('batch', flags.batch, { least: 1, most: 100_000 });
+const CREDENTIALS = wholeFlag('credentials', flags.credentials, { least: 1, most: 100_000 });
+const SECONDS = wholeFlag('seconds', flags.seconds, { least: 1, most: 100_000 });
 const SLOTS = 4;
 /** Of the batches, so many are sent a second time; duplicates count as work, not as records. */
 const DUPLICATES = 0.1;

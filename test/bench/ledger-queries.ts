@@ -8,7 +8,6 @@
  * timed reads from the disk. 100 million records take about 25 GB and half an hour to make; both go away at the end.
  */
 import { writeFileSync } from 'node:fs';
-import { parseArgs } from 'node:util';
 import { queryUsage } from '@mastline/cloud/server/ledger/query';
 import {
   selectByCredential,
@@ -20,19 +19,18 @@ import {
 } from '@mastline/cloud/server/ledger/usage-sql';
 import { MAX_USAGE_ROWS } from '@mastline/cloud/server/ledger/views';
 import { cloudWorld } from '../support/cloud-world';
+import { readFlags } from '../support/flags';
 import { makeHistory } from '../support/ledger-history';
 import { testDatabase } from '../support/postgres';
 import { seeded } from '../support/random';
 
-const { values: flags } = parseArgs({
-  options: {
-    records: { type: 'string', default: '1000000' },
-    days: { type: 'string', default: '30' },
-    queries: { type: 'string', default: '40' },
-    seed: { type: 'string', default: '1' },
-    json: { type: 'string' },
-    explain: { type: 'boolean', default: false },
-  },
+const flags = readFlags({
+  records: { type: 'string', default: '1000000' },
+  days: { type: 'string', default: '30' },
+  queries: { type: 'string', default: '40' },
+  seed: { type: 'string', default: '1' },
+  json: { type: 'string' },
+  explain: { type: 'boolean', default: false },
 });
 const DAY_MS = 86_400_000;
 const DAYS = positive('days');

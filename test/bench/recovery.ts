@@ -5,8 +5,9 @@
  *
  *     npm run bench:recovery -- --runs 60 --seed 7
  */
-import { parseArgs } from 'node:util';
+
 import { type Cure, type Death, Rig } from '../agent/modem-plane/recovery/rig';
+import { readFlags, wholeFlag } from '../support/flags';
 import { seeded } from '../support/random';
 import { percentileOf } from './statistics';
 
@@ -29,11 +30,12 @@ const CASES: Case[] = [
 /** So long a stick is well before it dies, and up to twice that: over a whole round of probes. */
 const QUIET_MS = 60_000;
 
-const { values } = parseArgs({
-  options: { runs: { type: 'string', default: '60' }, seed: { type: 'string', default: '7' } },
+const values = readFlags({
+  runs: { type: 'string', default: '60' },
+  seed: { type: 'string', default: '7' },
 });
-const runs = Number(values.runs);
-const random = seeded(Number(values.seed));
+const runs = wholeFlag('runs', values.runs, { least: 1, most: 100_000 });
+const random = seeded(wholeFlag('seed', values.seed, { least: 0, most: 2 ** 32 - 1 }));
 console.log(`${runs} runs each, seed ${values.seed}; seconds beyond the stick's own times`);
 let missed = false;
 for (const { name, death, cure, goalS } of CASES) {

@@ -10,7 +10,6 @@
  */
 import { writeFileSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
 import { createDataPlane } from '@mastline/agent/data-plane/data-plane';
 import { createModemPlane } from '@mastline/agent/modem-plane/modem-plane';
 import { createLog, quietLog } from '@mastline/agent/observe/log';
@@ -18,6 +17,7 @@ import { systemClock } from '@mastline/shared/base/clock';
 import type { RotationRecord } from '@mastline/shared/domain/rotation';
 import { socks5 } from '../agent/data-plane/clients';
 import { credential, endpoint, memorySink } from '../agent/data-plane/rig';
+import { readFlags } from '../support/flags';
 import { freePort } from '../support/free-port';
 import { tempDir } from '../support/temp';
 import { startVirtualNetwork } from '../support/virtual-network';
@@ -241,12 +241,10 @@ export function rotationLines(figures: RotationFigures): { lines: string[]; met:
 }
 
 if (process.argv[1] === import.meta.filename) {
-  const { values } = parseArgs({
-    options: {
-      rotations: { type: 'string', default: '200' },
-      modems: { type: 'string', default: '20' },
-      json: { type: 'string' },
-    },
+  const values = readFlags({
+    rotations: { type: 'string', default: '200' },
+    modems: { type: 'string', default: '20' },
+    json: { type: 'string' },
   });
   const whole = (name: 'rotations' | 'modems', least: number, most: number) => {
     const value = Number(values[name]);

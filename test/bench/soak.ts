@@ -14,7 +14,6 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { pathToFileURL } from 'node:url';
-import { parseArgs } from 'node:util';
 import { createDataPlane } from '@mastline/agent/data-plane/data-plane';
 import { giveBackMemory } from '@mastline/agent/data-plane/give-back-memory';
 import { quietLog } from '@mastline/agent/observe/log';
@@ -22,6 +21,7 @@ import { type Clock, systemClock, type Timer } from '@mastline/shared/base/clock
 import { basic, pipelinedSocks5 } from '../agent/data-plane/clients';
 import { credential, endpoint, memorySink, planFor, SECRET } from '../agent/data-plane/rig';
 import { clientStream, seal, shadowsocksEndpoint } from '../agent/data-plane/shadowsocks-client';
+import { readFlags, wholeFlag } from '../support/flags';
 import { freePort } from '../support/free-port';
 import { seeded } from '../support/random';
 import { collectedHeap } from './handshakes';
@@ -344,8 +344,11 @@ function newHandles(before: readonly string[]): string[] {
 }
 
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  const { values } = parseArgs({ options: { connections: { type: 'string' }, seed: { type: 'string' } } });
-  const result = await soak(Number(values.connections ?? 200_000), Number(values.seed ?? 1));
+  const values = readFlags({ connections: { type: 'string' }, seed: { type: 'string' } });
+  const result = await soak(
+    wholeFlag('connections', values.connections ?? '200000', { least: 1, most: 10_000_000 }),
+    wholeFlag('seed', values.seed ?? '1', { least: 0, most: 2 ** 32 - 1 }),
+  );
   console.log(JSON.stringify(result, null, 2));
   const found = faults(result);
   console.log(found.length === 0 ? 'nothing is wrong' : found.join('\n'));

@@ -5,18 +5,16 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { createLog, quietLog } from '@mastline/agent/observe/log';
 import { whyNoNamespaces } from '../simulators/run-tool';
+import { readFlags } from '../support/flags';
 import { runStorm } from './storm';
 
-const { values } = parseArgs({
-  options: {
-    seed: { type: 'string', default: String(Date.now() % 1_000_000) },
-    minutes: { type: 'string', default: '2' },
-    modems: { type: 'string', default: '8' },
-    verbose: { type: 'boolean', default: false },
-  },
+const values = readFlags({
+  seed: { type: 'string', default: String(Date.now() % 1_000_000) },
+  minutes: { type: 'string', default: '2' },
+  modems: { type: 'string', default: '8' },
+  verbose: { type: 'boolean', default: false },
 });
 const numberOf = (name: 'seed' | 'minutes' | 'modems', max: number): number => {
   const value = Number(values[name]);

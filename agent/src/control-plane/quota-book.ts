@@ -8,8 +8,8 @@ import { messageOf } from '@mastline/shared/base/coded-error';
 import { parseOrExplain } from '@mastline/shared/base/problems';
 import { Count } from '@mastline/shared/domain/usage';
 import { z } from 'zod';
+import { readIfThere, writeDurably } from '../durable-file';
 import type { Log } from '../observe/log';
-import { readIfThere, writeDurably } from '../spool/durable-file';
 
 export const QUOTA_BOOK_NAME = 'quota-leases.json';
 

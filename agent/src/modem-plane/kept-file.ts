@@ -4,11 +4,10 @@
  * then learned anew. What lies in one is its owner's schema.
  */
 import { readFileSync, renameSync } from 'node:fs';
-import { open, rename } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import type { Clock, Timer } from '@mastline/shared/base/clock';
 import { codeOf, messageOf } from '@mastline/shared/base/coded-error';
 import type { z } from 'zod';
+import { writeDurably } from '../durable-file';
 import type { Log } from '../observe/log';
 
 /** Disks of small boxes wear out: what is only good to know waits so long. */
@@ -47,13 +46,13 @@ export class KeptFile<T> {
     });
   }
 
-  /** Resolves when what it holds now is on disk, through a power cut, too; rejects with the system's error. */
+  /** Resolves when what it holds now is on disk, through a power cut, too; rejects with `disk/…`. */
   flush(): Promise<void> {
     this.#timer?.cancel();
     this.#timer = undefined;
     this.#dirty = false;
     const text = `${JSON.stringify(this.value)}\n`;
-    const done = this.#writing.then(() => replace(this.#options.path, text));
+    const done = this.#writing.then(() => writeDurably(this.#options.path, text));
     this.#writing = done.catch(() => {
       this.#dirty = true;
     });
@@ -85,23 +84,5 @@ export class KeptFile<T> {
       renameSync(path, aside);
       return fresh();
     }
-  }
-}
-
-async function replace(path: string, text: string): Promise<void> {
-  const beside = `${path}.new`;
-  const file = await open(beside, 'w', 0o600);
-  try {
-    await file.writeFile(text);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(beside, path);
-  const folder = await open(dirname(path), 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
   }
 }

@@ -4,12 +4,12 @@
  * put aside and named: it holds experience, nothing without which a node could not serve.
  */
 import { readFileSync, renameSync } from 'node:fs';
-import { open, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CodedError, codeOf, messageOf } from '@mastline/shared/base/coded-error';
 import { parseOrExplain } from '@mastline/shared/base/problems';
 import { RotationRecord } from '@mastline/shared/domain/rotation';
 import { z } from 'zod';
+import { writeDurably } from '../durable-file';
 import type { Log } from '../observe/log';
 import { Experience } from './rotation-statistics';
 
@@ -100,17 +100,9 @@ export class RotationBook {
     });
   }
 
-  async #writeNow(): Promise<void> {
+  #writeNow(): Promise<void> {
     const book = { version: 1, entries: this.#entries, experience: this.#experience() };
-    const beside = `${this.#path}.new`;
-    const file = await open(beside, 'w', 0o600);
-    try {
-      await file.writeFile(`${JSON.stringify(book)}\n`);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(beside, this.#path);
+    return writeDurably(this.#path, `${JSON.stringify(book)}\n`);
   }
 }
 

@@ -11,8 +11,8 @@ import { parseOrExplain } from '@mastline/shared/base/problems';
 import { SignedState } from '@mastline/shared/domain/desired-state';
 import { EnrolReply } from '@mastline/shared/wire/enrolment';
 import { z } from 'zod';
+import { readIfThere, writeDurably } from '../durable-file';
 import type { Log } from '../observe/log';
-import { readIfThere, writeDurably } from './durable-file';
 
 /** What enrolment gave: who this node is, and whose signatures it trusts. */
 export const Identity = EnrolReply.extend({ cloudUrl: z.url() });

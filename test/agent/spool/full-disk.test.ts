@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { mkdir, readFile, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { writeDurably } from '@mastline/agent/spool/durable-file';
+import { writeDurably } from '@mastline/agent/durable-file';
 import * as assert from 'uvu/assert';
 import { fakeClock } from '../../support/clock';
 import { suite } from '../../support/suite';

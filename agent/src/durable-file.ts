@@ -1,6 +1,6 @@
 /**
  * Files that are there whole or not at all, whenever the power goes: written beside, flushed, renamed over, and the
- * folder flushed too (a rename is on disk only when its folder is).
+ * folder flushed too (a rename is on disk only when its folder is). For every plane; what lies in a file is its owner's.
  */
 import { open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';

@@ -11,7 +11,7 @@ import type { DataDir } from './demo';
 import { type Program, startProgram } from './processes';
 
 const root = join(import.meta.dirname, '../..');
-export const START_DEADLINE_MS = 30_000;
+export const START_DEADLINE_MS = 120_000;
 
 const SimulatorsReady = z.looseObject({
   kind: z.enum(['namespaces', 'rootless']),

@@ -10,7 +10,7 @@ import { type Internet, type InternetAddresses, startInternet } from './internet
 import type { Transport } from './name-server';
 import type { OriginReport } from './origin-report';
 
-const START_DEADLINE_MS = 20_000;
+const START_DEADLINE_MS = 60_000;
 const CALL_DEADLINE_MS = 5000;
 const END_DEADLINE_MS = 3000;
 

@@ -1,9 +1,9 @@
 /** Waits for what no event tells: looks again and again, with a deadline. For states of the program under test only. */
 
 const LOOK_EVERY_MS = 5;
-const DEADLINE_MS = 15_000;
+const DEADLINE_MS = 60_000;
 
-/** Resolves when `holds` says true; rejects after 15 s, naming what was waited for. */
+/** Resolves when `holds` says true; rejects after a minute, naming what was waited for. */
 export async function eventually(
   holds: () => boolean | Promise<boolean>,
   what = String(holds),

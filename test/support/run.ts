@@ -6,6 +6,10 @@
  * The run always ends: each file and the whole run have a deadline, and what a file left running is found by a mark
  * in its environment, killed and named as that file's failure, so that no orphan can hold a pipe open for ever.
  *
+ * A file that fails is run once more, alone, when everything else is over: what fails twice has failed. What passes then
+ * is named at the end and its first failure stays in the output, since it is a test that does not hold on a busy
+ * machine, to be mended. When more than a few files failed, the change is at fault and nothing is run again.
+ *
  * Arguments are parts of paths: `npm test -- data-plane ledger` runs the files whose path has one of them.
  */
 import { spawn } from 'node:child_process';
@@ -16,12 +20,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { buildAll } from '../../installer/local/build';
 
 const root = join(import.meta.dirname, '../..');
-const FILE_DEADLINE_MS = 5 * 60_000;
+const FILE_DEADLINE_MS = 8 * 60_000;
 const SYSTEM_FILE_DEADLINE_MS = 15 * 60_000;
 const RUN_DEADLINE_MS = 60 * 60_000;
 /** How long what a file started may outlive it: a peer that was told to stop needs a moment. */
 const ORPHAN_GRACE_MS = 5_000;
 const AT_ONCE = 2;
+/** More failed files than these are not bad luck. */
+const MAX_FILES_AGAIN = 4;
 const MARK = 'MASTLINE_TEST_FILE';
 
 interface Outcome {
@@ -62,6 +68,18 @@ export async function runTests(filters: string[]): Promise<number> {
     }),
   );
   for (const file of alone) outcomes.push(report(await run(file)));
+
+  const unsteady: string[] = [];
+  const again = outcomes.filter(one => one.failed > 0);
+  if (again.length > 0 && again.length <= MAX_FILES_AGAIN)
+    for (const { file } of again) {
+      console.log(`once more, alone: ${file}`);
+      const second = report(await run(file));
+      outcomes[outcomes.findIndex(one => one.file === file)] = second;
+      if (second.failed === 0) unsteady.push(file);
+    }
+  if (unsteady.length > 0)
+    console.log(`\nUNSTEADY, failed first and passed alone, to be mended: ${unsteady.join(', ')}`);
 
   const failures = outcomes.filter(one => one.failed > 0);
   if (failures.length > 0)

@@ -42,6 +42,8 @@ export async function visit(browser: Browser, options: BrowserContextOptions = {
     if (message.type() === 'error' || message.type() === 'warning') complaints.push(message.text());
   });
   page.on('pageerror', error => complaints.push(error.message));
+  if (options.javaScriptEnabled === false) withoutScripts.add(page);
+  waitForReactAfterGoto(page);
   // esbuild wraps named functions in a call to this; functions handed to the page bring the call but not the helper.
   if (options.javaScriptEnabled !== false) await page.addInitScript('globalThis.__name = target => target;');
   if (options.javaScriptEnabled !== false)
@@ -64,10 +66,34 @@ export async function visit(browser: Browser, options: BrowserContextOptions = {
   };
 }
 
+/**
+ * A page is shown before its scripts have taken it over, and on a busy machine a test presses keys before anybody listens
+ * for them. From now on `goto` gives the page back when it listens.
+ */
+function waitForReactAfterGoto(page: Page): void {
+  const goto = page.goto.bind(page);
+  page.goto = async (url, options) => {
+    const response = await goto(url, options);
+    if (response?.headers()['content-type']?.startsWith('text/html')) await takenOver(page);
+    return response;
+  };
+}
+
+const withoutScripts = new WeakSet<Page>();
+
+/** Resolves when React has taken the rendered page over (it marks each element that it has hydrated). */
+async function takenOver(page: Page): Promise<void> {
+  if (withoutScripts.has(page)) return;
+  await page.waitForFunction(() =>
+    Object.keys(document.body ?? {}).some(key => key.startsWith('__reactProps')),
+  );
+}
+
 export async function logIn(page: Page, url: string): Promise<void> {
   await page.goto(`${url}/login`);
   await page.getByLabel('E-mail').fill(EMAIL);
   await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
   await page.getByRole('button', { name: 'Log in' }).click();
   await page.waitForURL('**/dashboard');
+  await takenOver(page);
 }

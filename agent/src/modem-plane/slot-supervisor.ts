@@ -1,36 +1,31 @@
 /**
  * Looks after one slot for as long as the agent runs. Joins its parts: modem-watch.ts asks the modem, health/ proves the
- * path, slot-state.ts judges the facts, machine.ts says what may be done, rotation.ts and recovery/ do it. Nothing that
- * a modem does or fails to do throws here. Setting the slot's network up is the plane's (modem-plane.ts), which hands
- * the outcome in.
+ * path, slot-state.ts judges the facts, machine.ts says what may be done, slot-rotation.ts and recovery/ do it,
+ * slot-sim.ts cares for the SIM, slot-report.ts tells. Nothing that a modem does or fails to do throws here. Setting the
+ * slot's network up is slot-networks.ts, which hands the outcome in.
  */
-import type { Clock, Timer } from '@mastline/shared/base/clock';
-import { CodedError, messageOf } from '@mastline/shared/base/coded-error';
+import type { Clock } from '@mastline/shared/base/clock';
+import { CodedError } from '@mastline/shared/base/coded-error';
 import type { SlotReport } from '@mastline/shared/domain/modem';
 import type { Profile } from '@mastline/shared/profile/schema';
 import type { Log } from '../observe/log';
 import type { Egress, SlotTraffic } from '../ports';
 import type { Bearer, ModemDriver, ModemIdentity, ModemStatus } from './driver';
-import { DataGauge, type DataUse, simKey } from './health/data-use';
+import type { DataUse } from './health/data-use';
 import { type PathFigures, PathWatch } from './health/path-watch';
 import { FRESH, type Machine, type MachineEvent, shown, step } from './machine';
-import { countryOf } from './mobile-countries';
 import { ModemWatch, NO_IDENTITY } from './modem-watch';
 import type { PinKeeper } from './pin-keeper';
 import { Recovery, type RecoveryOptions } from './recovery/recovery';
 import type { RungTools } from './recovery/rungs';
-import { ROTATION_TIMES, type RotationEnd, type RotationTimes, rotate } from './rotation';
-import { ROTATION_LIMITS, RotationDesk, type RotationLimits, type RotationReport } from './rotation-desk';
-import { seenAddresses } from './rotation-proof';
-import type { RotationStatistics, RotationStep } from './rotation-statistics';
-import { type SimSettings, settingsOf } from './sim-settings';
-import { guardedOf, type SlotConfig } from './slot-config';
+import type { RotationReport } from './rotation-desk';
+import type { SimSettings } from './sim-settings';
+import type { SlotConfig } from './slot-config';
 import { slotDriver } from './slot-driver';
+import { egressOf, reportOf, type ShownSlot } from './slot-report';
+import { type RotatedSlot, type RotationChoices, SlotRotation } from './slot-rotation';
+import { SlotSim } from './slot-sim';
 import { judgeSlot, type NetworkFacts, type SlotFacts, type SlotVerdict } from './slot-state';
-
-const MAX_REASON_CHARS = 300;
-/** Between two looks at the modem's byte counters, where the SIM has a cap. */
-const GAUGE_EVERY_MS = 60_000;
 
 export interface SupervisorOptions {
   config: SlotConfig;
@@ -57,20 +52,7 @@ export interface SupervisorOptions {
       ladder: (identity: ModemIdentity) => ReturnType<RecoveryOptions['ladder']>;
       cycleUsb: (config: SlotConfig) => RungTools['cycleUsb'];
     };
-  rotation: {
-    /** What the modem's profile says may be tried; throws CodedError when there are no profiles. */
-    ladder: (identity: ModemIdentity) => readonly RotationStep[];
-    /** Of all modems of the node. */
-    statistics: RotationStatistics;
-    /** Flows that run through the slot now; rejects when nobody can tell. */
-    openFlows: () => Promise<number>;
-    times?: Partial<RotationTimes>;
-    limits?: Partial<RotationLimits>;
-    /** Ends of earlier rotations of the slot, epoch milliseconds, in order. */
-    past?: readonly number[];
-    /** Echo services beside `echoUrls` that are asked only for rotations. */
-    moreEchoUrls?: readonly string[];
-  };
+  rotation: RotationChoices;
 }
 
 export class SlotSupervisor {
@@ -78,7 +60,8 @@ export class SlotSupervisor {
   readonly #abort = new AbortController();
   readonly #path: PathWatch;
   readonly #recovery: Recovery;
-  readonly #desk: RotationDesk;
+  readonly #rotation: SlotRotation;
+  readonly #sim: SlotSim;
   #config: SlotConfig;
   #network: NetworkFacts = { kind: 'unknown' };
   #watch: ModemWatch | null = null;
@@ -91,25 +74,18 @@ export class SlotSupervisor {
   #model: string | null = null;
   #machine: Machine = FRESH;
   #said = '';
-  #pinTried = false;
-  #pinRefused = false;
-  #gauge = new DataGauge();
-  #gaugeTimer: Timer | undefined;
-  #traffic: SlotTraffic | null = null;
 
   constructor(options: SupervisorOptions) {
     const { clock, log, recovery } = options;
     const config = () => this.#config;
     this.#options = options;
     this.#config = options.config;
-    const { limits, past } = options.rotation;
-    this.#desk = new RotationDesk(clock, { ...ROTATION_LIMITS, ...limits }, past);
     this.#path = new PathWatch({
       echoUrls: options.echoUrls,
       metered: options.metered,
       clock,
       log,
-      mayProbe: () => this.#dataCap() === null,
+      mayProbe: () => this.#sim.dataCap() === null,
       onChange: () => this.#tell(),
     });
     const { rebootHost, ladder, cycleUsb, ...node } = recovery;
@@ -148,8 +124,18 @@ export class SlotSupervisor {
       },
       onChange: () => this.#tell(),
     });
-    if (options.sims.settings.some(one => one.dataCap !== undefined))
-      this.#gaugeTimer = clock.every(GAUGE_EVERY_MS, () => void this.#readGauge());
+    this.#sim = new SlotSim({
+      ...options.sims,
+      ...{ clock, log },
+      place: () => ({ slot: this.#config.slot, iccid: this.#identity.iccid }),
+      watch: () => this.#watch,
+      onChange: () => this.#tell(),
+    });
+    this.#rotation = new SlotRotation({
+      choices: options.rotation,
+      modem: this.#rotated(),
+      ...{ clock, log, signal: this.#abort.signal },
+    });
   }
 
   get config(): SlotConfig {
@@ -188,7 +174,7 @@ export class SlotSupervisor {
 
   /** What has gone through the slot, every few seconds: live traffic is the cheapest probe. */
   noteTraffic(traffic: SlotTraffic): void {
-    this.#traffic = traffic;
+    this.#sim.noteTraffic(traffic);
     this.#path.noteTraffic(traffic);
   }
 
@@ -216,26 +202,7 @@ export class SlotSupervisor {
   }
 
   report(): SlotReport {
-    const config = this.#config;
-    const { state, reason, cause } = this.#verdict();
-    const said = [reason, state === 'connected' ? '' : this.#recovery.note()]
-      .filter(part => part !== '')
-      .join('; ');
-    return {
-      slot: config.slot,
-      usbPath: config.usbPath,
-      interface: 'interface' in config ? config.interface : null,
-      sourceAddress: this.#sourceAddress(),
-      state,
-      reason: said.length > MAX_REASON_CHARS ? `${said.slice(0, MAX_REASON_CHARS - 1)}…` : said,
-      cause,
-      recovery: this.#recovery.last(),
-      exitAddress: state === 'connected' ? this.#path.facts().address : null,
-      imei: this.#identity.imei,
-      model: this.#identity.model,
-      firmware: this.#identity.firmware,
-      virtual: config.virtual,
-    };
+    return reportOf(this.#shown());
   }
 
   /** What the probes found; for people who look. */
@@ -244,53 +211,17 @@ export class SlotSupervisor {
   }
 
   egress(): Egress {
-    const config = this.#config;
-    return {
-      slot: config.slot,
-      sourceAddress: this.#sourceAddress(),
-      dnsServers: this.#dnsServers(),
-      ready: this.#verdict().ready,
-      imei: this.#identity.imei,
-      carrier: this.#watch?.registration()?.carrier ?? null,
-      country: countryOf(this.#watch?.registration()?.plmn ?? null),
-      guarded: guardedOf(config),
-    };
+    return egressOf(this.#shown());
   }
 
   /** Gives the modem another address, if it may be done now. Never rejects; has deadlines of its own. */
-  async rotate(askedFor: string, deadlineMs?: number): Promise<RotationReport> {
-    const { log, rotation } = this.#options;
-    const carrier = this.#watch?.registration()?.carrier ?? null;
-    const about = { slot: this.#config.slot, askedFor, carrier };
-    const refused = (reason: string, retryAfterMs: number | null = null): RotationReport => {
-      log.info('rotation refused', { askedFor, reason });
-      return { ...about, kind: 'unavailable', reason, retryAfterMs };
-    };
-    this.#verdict();
-    const asked = step(this.#machine, { kind: 'rotation-asked' });
-    const [action] = asked.actions;
-    if (action?.kind === 'refuse-rotation') return refused(action.reason);
-    const obstacle = this.#desk.obstacle();
-    if (obstacle) return refused(obstacle.reason, obstacle.retryAfterMs);
-    let ladder: readonly RotationStep[];
-    try {
-      ladder = rotation.ladder(this.#identity);
-    } catch (error) {
-      return refused(error instanceof CodedError ? error.userMessage : messageOf(error));
-    }
-    this.#machine = asked.machine;
-    this.#tell();
-    const report: RotationReport = { ...about, ...(await this.#rotate(ladder, deadlineMs)) };
-    this.#desk.end();
-    this.#apply({ kind: 'rotation-ended' });
-    log.info('rotation', { ...report });
-    this.#tell();
-    return report;
+  rotate(askedFor: string, deadlineMs?: number): Promise<RotationReport> {
+    return this.#rotation.rotate(askedFor, deadlineMs);
   }
 
   async close(): Promise<void> {
     this.#abort.abort(new CodedError('modem/closing', 'the agent is stopping'));
-    this.#gaugeTimer?.cancel();
+    this.#sim.close();
     this.#path.shut();
     await this.#recovery.close();
     const watch = this.#watch;
@@ -298,51 +229,28 @@ export class SlotSupervisor {
     await watch?.close();
   }
 
-  async #rotate(
-    ladder: readonly RotationStep[],
-    deadlineMs = Number.POSITIVE_INFINITY,
-  ): Promise<RotationEnd> {
-    const { clock, log, rotation } = this.#options;
-    const begun = clock.monotonicMs();
-    const times = { ...ROTATION_TIMES, ...rotation.times };
-    try {
-      const registration = this.#watch?.registration();
-      const carrier = registration?.plmn ?? registration?.carrier;
-      const key = { modem: this.#identity.imei ?? 'unknown', carrier: carrier ?? 'unknown' };
-      const end = await rotate({
-        steps: rotation.statistics.order(ladder, key.modem, key.carrier),
-        driver: () => this.#driver(),
-        clock,
-        askExit: signal => this.#exitNow(signal),
-        openFlows: rotation.openFlows,
-        onPhase: (phase, detail) => {
-          this.#apply({ kind: 'rotation-phase', phase, detail });
-          this.#tell();
-        },
-        signal: this.#abort.signal,
-        times: { ...times, deadlineMs: Math.min(times.deadlineMs, deadlineMs) },
-      });
-      for (const { method, outcome, tookMs } of end.attempts)
-        rotation.statistics.add({ ...key, method, outcome, tookMs });
-      // The last look may be of the time before it was connected again.
-      await this.#watch?.look();
-      if (end.kind === 'rotated') this.#path.proven(end.newAddress);
-      return end;
-    } catch (error) {
-      log.error('a rotation broke', { error });
-      const tookMs = clock.monotonicMs() - begun;
-      const nothing = { method: null, oldAddress: null, newAddress: null, attempts: [], drain: null };
-      return { kind: 'failed', reason: messageOf(error), tookMs, connected: false, ...nothing };
-    }
-  }
-
-  #exitNow(signal: AbortSignal): Promise<string[]> {
-    const { clock, rotation } = this.#options;
-    const echoUrls = [...this.#options.echoUrls, ...(rotation.moreEchoUrls ?? [])];
-    const localAddress = this.#sourceAddress();
-    if (localAddress === null)
-      return Promise.reject(new CodedError('modem/exit-unknown', 'the slot has no network'));
-    return seenAddresses({ echoUrls, localAddress, dnsServers: this.#dnsServers(), clock, signal });
+  /** What a rotation knows of the modem, and does to its state. */
+  #rotated(): RotatedSlot {
+    const { config, echoUrls } = this.#options;
+    return {
+      slot: config.slot,
+      echoUrls,
+      identity: () => this.#identity,
+      registration: () => this.#watch?.registration() ?? null,
+      driver: () => this.#driver(),
+      way: () => ({ localAddress: this.#sourceAddress(), dnsServers: this.#dnsServers() }),
+      mayBegin: () => {
+        this.#verdict();
+        const [action] = step(this.#machine, { kind: 'rotation-asked' }).actions;
+        return action?.kind === 'refuse-rotation' ? action.reason : null;
+      },
+      tell: event => {
+        this.#apply(event);
+        this.#tell();
+      },
+      look: async () => this.#watch?.look(),
+      proven: address => this.#path.proven(address),
+    };
   }
 
   #sourceAddress(): string | null {
@@ -368,6 +276,20 @@ export class SlotSupervisor {
     this.#machine = step(this.#machine, event).machine;
   }
 
+  #shown(): ShownSlot {
+    return {
+      config: this.#config,
+      verdict: this.#verdict(),
+      identity: this.#identity,
+      registration: this.#watch?.registration() ?? null,
+      sourceAddress: this.#sourceAddress(),
+      dnsServers: this.#dnsServers(),
+      exitAddress: this.#path.facts().address,
+      note: this.#recovery.note(),
+      lastRecovery: this.#recovery.last(),
+    };
+  }
+
   /** By the facts alone. */
   #judge(): SlotVerdict {
     return judgeSlot(this.#facts());
@@ -384,8 +306,8 @@ export class SlotSupervisor {
       network: this.#network,
       api: this.#watch?.api() ?? { kind: 'unasked' },
       path: this.#path.facts(),
-      pinRefused: this.#pinRefused,
-      dataCap: this.#dataCap(),
+      pinRefused: this.#sim.pinRefused(),
+      dataCap: this.#sim.dataCap(),
     };
   }
 
@@ -404,8 +326,7 @@ export class SlotSupervisor {
     before?.close().catch(error => log.warn('a driver did not close well', { error }));
     this.#path.shut();
     this.#bearer = null;
-    this.#pinTried = false;
-    this.#gauge = new DataGauge();
+    this.#sim.metAnew();
     if (this.#way === null || this.#abort.signal.aborted) return;
     const driver = slotDriver({
       api: this.#config.api,
@@ -437,7 +358,7 @@ export class SlotSupervisor {
     if (api.kind === 'failing' && api.failures === 1 && before?.data.state === 'up') this.#path.apiFailed();
     if (api.kind === 'answered') {
       this.#followBearer(before);
-      void this.#keepPin(watch, api.status);
+      void this.#sim.keepPin(watch, api.status);
     }
     this.#tell();
   }
@@ -452,57 +373,6 @@ export class SlotSupervisor {
     }
     const same = before?.data.state === 'up' && before.bearer.address === now.bearer.address;
     if (!same || !this.#path.isOpen()) this.#path.open({ localAddress, dnsServers: this.#dnsServers() });
-  }
-
-  /** Enters the configured PIN, once for each time that the modem is met anew; the keeper knows what was tried before. */
-  async #keepPin(watch: ModemWatch, { sim, data }: ModemStatus): Promise<void> {
-    const { log, sims } = this.#options;
-    const place = { slot: this.#config.slot, iccid: this.#identity.iccid };
-    try {
-      if (sim.state !== 'pin-needed') {
-        if (sim.state !== 'ready' || data.state !== 'up') return;
-        this.#pinTried = false;
-        this.#pinRefused = false;
-        return await sims.pins.forget(place);
-      }
-      const pin = settingsOf(sims.settings, place)?.pin;
-      if (pin === undefined || this.#pinTried) return;
-      this.#pinTried = true;
-      const outcome = await sims.pins.enter(watch.driver, pin, { ...place, triesLeft: sim.triesLeft });
-      this.#pinRefused = outcome.kind === 'refused';
-      if (outcome.kind === 'accepted') {
-        log.info('the SIM took its PIN');
-        watch.beEager();
-      } else log.warn('the SIM stays locked', { why: outcome.message });
-    } catch (error) {
-      log.error('the PIN could not be entered', { error });
-    }
-    this.#tell();
-  }
-
-  #dataCap(): string | null {
-    const { sims } = this.#options;
-    const place = { slot: this.#config.slot, iccid: this.#identity.iccid };
-    const cap = settingsOf(sims.settings, place)?.dataCap;
-    return cap === undefined ? null : sims.dataUse.refusal(simKey(place), cap);
-  }
-
-  async #readGauge(): Promise<void> {
-    const { sims, log } = this.#options;
-    const place = { slot: this.#config.slot, iccid: this.#identity.iccid };
-    const cap = settingsOf(sims.settings, place)?.dataCap;
-    const watch = this.#watch;
-    if (cap === undefined || watch === null) return;
-    try {
-      const counters = await watch.driver.counters();
-      if (this.#watch !== watch) return;
-      const carried = this.#traffic === null ? null : this.#traffic.upBytes + this.#traffic.downBytes;
-      const moved = this.#gauge.moved(counters.ok ? counters.value : null, carried);
-      sims.dataUse.add(simKey(place), moved, cap.billingDay);
-      this.#tell();
-    } catch (error) {
-      log.error('the data counters could not be read', { error });
-    }
   }
 
   /** Says what is new, once. */

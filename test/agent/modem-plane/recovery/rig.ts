@@ -8,11 +8,8 @@ import { type AddressInfo, createServer, type Server } from 'node:net';
 import type { PowerOutcome, PowerWay } from '@mastline/agent/modem-plane/discovery/usb-power';
 import { API_DEADLINE_MS } from '@mastline/agent/modem-plane/drivers/hilink/session';
 import { PROBE_DEADLINE_MS } from '@mastline/agent/modem-plane/health/probe';
-import {
-  createModemPlane,
-  type ModemPlaneOptions,
-  type RotatingModemPlane,
-} from '@mastline/agent/modem-plane/modem-plane';
+import { createModemPlane, type RotatingModemPlane } from '@mastline/agent/modem-plane/modem-plane';
+import type { ModemPlaneOptions } from '@mastline/agent/modem-plane/plane-options';
 import type { AddressSlot } from '@mastline/agent/modem-plane/slot-config';
 import type { SlotSource } from '@mastline/agent/modem-plane/slot-source';
 import { quietLog } from '@mastline/agent/observe/log';

@@ -25,6 +25,7 @@ export const EXTERNAL_TABLES = [
   'public.usage_ingest_daily',
   'public.usage_retention',
   'public.job_runs',
+  'public.link_admissions',
 ];
 
 interface MigrationFile {

@@ -5,16 +5,17 @@ import { linkProof, parseLinkAuthorization, REFUSAL } from '@mastline/shared/wir
 import type { Database } from '../db/database';
 import type { NodeIdentity } from '../fleet/node-reports';
 import { publicKeyFromRaw } from '../rollout/signing';
-import type { Nonces } from './nonces';
+import type { Admissions } from './admissions';
+import type { Nonces, NonceVerdict } from './nonces';
 
 export type Admission =
-  | { is: 'admitted'; node: NodeIdentity }
+  /** `order` grows with each admission of all processes: the session with the highest is the newest. */
+  | { is: 'admitted'; node: NodeIdentity; order: number }
   | { is: 'refused'; status: 401 | 404 | 410; code: string; message: string };
 
 /** Checks the upgrade's Authorization header against the node's device key. */
 export async function authenticate(
-  db: Database,
-  nonces: Nonces,
+  { db, nonces, admissions }: { db: Database; nonces: Nonces; admissions: Admissions },
   authorization: string | undefined,
 ): Promise<Admission> {
   const claim = parseLinkAuthorization(authorization);
@@ -28,13 +29,7 @@ export async function authenticate(
   const { nodeId, nonce, signature } = claim;
   // Before the database is asked: a made-up nonce costs us one HMAC.
   const verdict = nonces.check(nodeId, nonce);
-  if (verdict !== 'fresh')
-    return {
-      is: 'refused',
-      status: 401,
-      code: `link/nonce-${verdict}`,
-      message: 'Ask for a new challenge and answer it within half a minute, once.',
-    };
+  if (verdict !== 'fresh') return nonceRefused(verdict);
   const found = await findNode(db, nodeId);
   if (found.is === 'refused') return found;
   if (!verify(null, linkProof(nodeId, nonce), publicKeyFromRaw(found.publicKey), signature))
@@ -44,8 +39,18 @@ export async function authenticate(
       code: 'link/bad-signature',
       message: 'The signature does not match the device key this node enrolled with.',
     };
-  nonces.spend(nodeId, nonce);
-  return { is: 'admitted', node: found.node };
+  if (!nonces.spend(nodeId, nonce)) return nonceRefused('replayed');
+  const order = await admissions.admit(nonce);
+  return order === null ? nonceRefused('replayed') : { is: 'admitted', node: found.node, order };
+}
+
+function nonceRefused(verdict: Exclude<NonceVerdict, 'fresh'>): Extract<Admission, { is: 'refused' }> {
+  return {
+    is: 'refused',
+    status: 401,
+    code: `link/nonce-${verdict}`,
+    message: 'Ask for a new challenge and answer it within half a minute, once.',
+  };
 }
 
 /** A node that may connect, or why there is none. */

@@ -14,6 +14,7 @@ import type { Database } from '../db/database';
 import type { NodeIdentity } from '../fleet/node-reports';
 import type { Presence } from '../fleet/presence';
 import type { Log } from '../log';
+import { type Admissions, ownAdmissions } from './admissions';
 import { type Admission, authenticate } from './authenticate';
 import type { Nonces } from './nonces';
 import { ReadGate } from './read-gate';
@@ -25,10 +26,13 @@ const MAX_PENDING_UPGRADES = 200;
 const SWEEP_MS = 1_000;
 /** Agents are asked to come back spread over so long: a restart must not be a stampede. */
 export const MOVE_AWAY_SPREAD_MS = 5_000;
+const REPLACED = 'a newer session of this node took over';
 
 export interface GatewayOptions {
   db: Database;
   nonces: Nonces;
+  /** Left out: this process is the only one. */
+  admissions?: Admissions;
   presence: Presence;
   clock: Clock;
   log: Log;
@@ -53,11 +57,13 @@ export class Gateway {
   readonly #sweepTimer: Timer;
   readonly #frame: SessionFrame;
   readonly gate = new ReadGate();
+  readonly #admissions: Admissions;
   #pendingUpgrades = 0;
   #stopping = false;
 
   constructor(options: GatewayOptions) {
     this.#options = options;
+    this.#admissions = options.admissions ?? ownAdmissions();
     const { clock, log, presence, onMessage } = options;
     this.#frame = {
       clock,
@@ -109,7 +115,10 @@ export class Gateway {
     this.#pendingUpgrades += 1;
     let admission: Admission;
     try {
-      admission = await authenticate(db, nonces, request.headers.authorization);
+      admission = await authenticate(
+        { db, nonces, admissions: this.#admissions },
+        request.headers.authorization,
+      );
     } catch (error) {
       log.error({ err: error }, 'an agent could not be authenticated');
       refuse(socket, 503, {
@@ -130,16 +139,22 @@ export class Gateway {
       return;
     }
     socket.off('error', onError);
-    const { node } = admission;
-    this.#server.handleUpgrade(request, socket, head, webSocket => this.#accept(node, webSocket));
+    const { node, order } = admission;
+    this.#server.handleUpgrade(request, socket, head, webSocket => this.#accept(node, order, webSocket));
   }
 
-  #accept(node: NodeIdentity, socket: WebSocket): void {
-    const session = new AgentSession(node, socket, this.#frame);
+  #accept(node: NodeIdentity, order: number, socket: WebSocket): void {
+    const session = new AgentSession(node, socket, { order, frame: this.#frame });
     const previous = this.#sessions.get(node.nodeId);
+    // Two dials of a node may overtake each other between their admission and here.
+    if (previous !== undefined && previous.order > order) {
+      this.#all.add(session);
+      session.close(CLOSE.replaced, REPLACED);
+      return;
+    }
     this.#sessions.set(node.nodeId, session);
     this.#all.add(session);
-    previous?.close(CLOSE.replaced, 'a newer session of this node took over');
+    previous?.close(CLOSE.replaced, REPLACED);
   }
 
   #sweep(): void {

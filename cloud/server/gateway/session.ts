@@ -43,6 +43,8 @@ export interface SessionFrame {
 
 export class AgentSession implements AgentLink {
   readonly node: NodeIdentity;
+  /** Of all sessions of a node the one with the highest is the newest. */
+  readonly order: number;
   readonly #socket: WebSocket;
   readonly #frame: SessionFrame;
   readonly #openedMs: number;
@@ -58,8 +60,13 @@ export class AgentSession implements AgentLink {
   /** When the closing handshake began. */
   #closingMs = 0;
 
-  constructor(node: NodeIdentity, socket: WebSocket, frame: SessionFrame) {
+  constructor(
+    node: NodeIdentity,
+    socket: WebSocket,
+    { order, frame }: { order: number; frame: SessionFrame },
+  ) {
     this.node = node;
+    this.order = order;
     this.#socket = socket;
     this.#frame = frame;
     this.#openedMs = frame.clock.monotonicMs();

@@ -2,6 +2,7 @@
 import type { Clock } from '@mastline/shared/base/clock';
 import type { Database } from '../db/database';
 import { tidyRotations } from '../fleet/rotations';
+import { forgetAdmissions } from '../gateway/admissions';
 import type { Sessions } from '../identity/sessions';
 import { ensurePartitions, orderClosedWeeks } from '../ledger/partitions';
 import { applyRetention, type Retention } from '../ledger/retention';
@@ -33,6 +34,11 @@ export function schedule(options: {
         await sessions.deleteExpired();
         return 'expired sessions deleted';
       },
+    },
+    {
+      name: 'admissions',
+      everyMs: HOUR_MS,
+      run: async () => `${await forgetAdmissions(db)} answered challenges forgotten`,
     },
     {
       name: 'order-rollups',

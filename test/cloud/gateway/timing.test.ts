@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { sharedAdmissions } from '@mastline/cloud/server/gateway/admissions';
 import { Gateway } from '@mastline/cloud/server/gateway/gateway';
 import { Nonces } from '@mastline/cloud/server/gateway/nonces';
 import { uuidv7 } from '@mastline/shared/domain/uuid';
@@ -49,6 +50,42 @@ test('a spent nonce, and those given out before it, are replays; later ones are 
   assert.equal(nonces.check('n', older), 'replayed');
   assert.equal(nonces.check('n', spent), 'replayed');
   assert.equal(nonces.check('n', newer), 'fresh');
+});
+
+test('with a shared key a challenge of one process is fresh at another, whose clock may be off by its lifetime', async () => {
+  const key = Buffer.alloc(32, 5);
+  const [here, there] = [fakeClock(), fakeClock()];
+  const nonce = new Nonces(here, key).issue('node');
+  const other = new Nonces(there, key);
+  assert.equal(other.check('node', nonce), 'fresh');
+  assert.equal(other.check('neighbour', nonce), 'forged');
+  assert.equal(new Nonces(there, Buffer.alloc(32, 6)).check('node', nonce), 'forged');
+  for (const [offMs, verdict] of [
+    [-NONCE_LIFETIME_MS, 'fresh'],
+    [-NONCE_LIFETIME_MS - 1, 'expired'],
+    [NONCE_LIFETIME_MS, 'fresh'],
+    [NONCE_LIFETIME_MS + 1, 'expired'],
+  ] as const) {
+    there.jumpTo(here.now() + offMs);
+    assert.equal(other.check('node', nonce), verdict, `${offMs} ms`);
+  }
+});
+
+test('an answered challenge is taken down once, whichever process asks, and admissions have an order', async () => {
+  const [one, other] = [sharedAdmissions(database.db), sharedAdmissions(database.db)];
+  const tries = await Promise.all([one.admit('a'), other.admit('a'), one.admit('a'), other.admit('a')]);
+  assert.equal(tries.filter(place => place !== null).length, 1);
+  const [first] = tries.filter(place => place !== null);
+  const next = await other.admit('b');
+  assert.ok(next !== null && first !== undefined && next > (first ?? 0));
+});
+
+test('of two answers to one challenge at the same time one is admitted', () => {
+  const nonces = new Nonces(fakeClock());
+  const nonce = nonces.issue('n');
+  assert.equal(nonces.check('n', nonce), 'fresh');
+  assert.equal(nonces.spend('n', nonce), true);
+  assert.equal(nonces.spend('n', nonce), false);
 });
 
 interface Rig {

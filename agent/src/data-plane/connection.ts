@@ -204,8 +204,8 @@ export class Connection implements Stranger {
       lease.release();
       return outcome;
     }
-    // While we dialled the client may have gone, or a new plan may have come.
-    if (this.#closed || lane.draining) {
+    // While we dialled the client may have gone, or a new plan may have come. A drain lets it be: it was let in before.
+    if (this.#closed) {
       outcome.socket.destroy();
       lease.release();
       return { ok: false, reason: 'draining' };
@@ -288,6 +288,11 @@ export class Connection implements Stranger {
   /** Nothing is under way. */
   get resting(): boolean {
     return this.#session.resting ?? false;
+  }
+
+  /** A flow has been let in, and its target is not reached yet. */
+  get dialling(): boolean {
+    return this.#dial !== null;
   }
 
   /** Ends a connection that rests: with an end, since nothing is cut off. */

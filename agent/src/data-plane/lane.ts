@@ -207,7 +207,7 @@ export class Lane {
     await Promise.all([...this.#listeners.values()].map(({ listener }) => listener.close()));
     this.#leaveResting();
     for (const connection of [...this.#connections])
-      if (!connection.flow && !connection.attached) connection.cut();
+      if (!connection.flow && !connection.attached && !connection.dialling) connection.cut();
     if (!this.#empty && graceMs > 0)
       await new Promise<void>(resolve => {
         const timer = this.clock.after(graceMs, resolve);

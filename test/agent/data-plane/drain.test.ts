@@ -6,9 +6,11 @@ import type { AddressInfo, Socket } from 'node:net';
 import { parseSocks5Datagram, socks5Datagram } from '@mastline/shared/protocols/socks5-udp';
 import * as assert from 'uvu/assert';
 import { fakeClock } from '../../support/clock';
+import { eventually } from '../../support/eventually';
 import { suite } from '../../support/suite';
-import { basic, openTunnel, pipelinedSocks5, tcp } from './clients';
+import { basic, openTunnel, pipelinedSocks5, socks5, tcp } from './clients';
 import { memorySink, type Rig, readAll, readExactly, startOrigin, startRig } from './rig';
+import { a, type Reply, startNames } from './scripted-name-server';
 
 const test = suite('graceful drain');
 const GRACE_MS = 60_000;
@@ -65,6 +67,38 @@ test('with nothing but resting connections and handshakes it is closed at once',
   await ask(clients[0]!, 'GET http://a.example/ HTTP/1.1\r\nHost: a\r\n\r\n', '407');
   await rig.plane.close(GRACE_MS);
   for (const client of clients) client.destroy();
+});
+
+test('what is being dialled was let in: it gets its target and its grace', async () => {
+  const origin = await startOrigin(socket => socket.pipe(socket));
+  let answer = (_: Reply) => {};
+  const answered = new Promise<Reply>(resolve => {
+    answer = resolve;
+  });
+  const names = await startNames(() => answered);
+  const egress = {
+    slot: 1,
+    sourceAddress: '127.0.0.1',
+    dnsServers: [names.server],
+    ready: true,
+    imei: null,
+    guarded: [],
+  };
+  const rig = await startRig({ clock: fakeClock(), plan: { egresses: [egress] } });
+  const opening = socks5(rig.port, { host: 'late.example', port: origin.port });
+  await eventually(() => names.count('late.example') > 0, 'the name is asked for');
+  const closing = rig.plane.close(GRACE_MS);
+  assert.is(await settled(closing), false);
+  answer({ answers: [a('late.example', '127.0.0.1', 60)] });
+  const { socket } = await opening;
+  if (!socket) throw new Error('refused');
+  socket.write('in time');
+  assert.is((await readExactly(socket, 7)).toString(), 'in time');
+  socket.end();
+  await closing;
+  socket.destroy();
+  await names.close();
+  await origin.close();
 });
 
 test('a tunnel has its grace and is cut at its end', async () => {

@@ -16,12 +16,12 @@ import { Programs, reachableFileLimit } from './programs';
 
 const HELP = `Writes a CPU profile of the agent under load.
 
-  npm run profile:proxy -- [--scenario connect|download|upload|duplex|echo] [--protocol socks5|http] [--seconds N] [--out DIR]
+  npm run profile:proxy -- [--scenario connect|download|upload|duplex|echo] [--protocol socks5|http|shadowsocks] [--seconds N] [--out DIR]
 
 Defaults: connect, socks5, 5 seconds, test/dist/profiles.
 `;
 const SCENARIOS = ['connect', 'download', 'upload', 'duplex', 'echo'] as const;
-const PROTOCOLS = ['socks5', 'http'] as const;
+const PROTOCOLS = ['socks5', 'http', 'shadowsocks'] as const;
 const CONNECTIONS = { connect: 16, download: 4, upload: 4, duplex: 4, echo: 4 } as const;
 const MAX_SECONDS = 120;
 /** Functions that are shown. */

@@ -1,7 +1,8 @@
 /**
  * One key, one nonce, and the two things done with them: seal and open. Output goes into memory of the caller's.
  * node:crypto offers no cipher that can be used again with another nonce and none that writes into a given buffer,
- * so a call costs one cipher object and one copy; what can be kept (key object, nonce, options) is kept.
+ * so a call costs one cipher object and one copy; what can be kept (key object, nonce, options) is kept, and what the
+ * cipher gave out is freed (cipher-output.ts).
  * Frames are chunks.ts and the packet files.
  */
 import {
@@ -11,6 +12,7 @@ import {
   type DecipherGCM,
   type KeyObject,
 } from 'node:crypto';
+import { moveOutput } from './cipher-output';
 import type { CipherName } from './methods';
 
 export const TAG_BYTES = 16;
@@ -116,12 +118,10 @@ export class Aead {
 
   #run(cipher: CipherGCM | DecipherGCM, input: Uint8Array, at: number, out: Buffer): number {
     const length = input.length;
-    if (length <= SLICE_BYTES) {
-      out.set(cipher.update(input), at);
-      return at + length;
-    }
+    if (length <= SLICE_BYTES) return moveOutput(cipher.update(input), out, at);
+    let end = at;
     for (let from = 0; from < length; from += SLICE_BYTES)
-      out.set(cipher.update(input.subarray(from, Math.min(length, from + SLICE_BYTES))), at + from);
-    return at + length;
+      end = moveOutput(cipher.update(input.subarray(from, Math.min(length, from + SLICE_BYTES))), out, end);
+    return end;
   }
 }

@@ -4,6 +4,8 @@
  */
 import type { Clock } from '@mastline/shared/base/clock';
 import { systemClock } from '@mastline/shared/base/clock';
+import { messageOf } from '@mastline/shared/base/coded-error';
+import { withDeadline } from '@mastline/shared/base/deadline';
 import type { Config } from './config';
 import { type Database, openDatabase } from './db/database';
 import { migrate } from './db/migrate';
@@ -17,11 +19,14 @@ import { createHttpServer, listen } from './http/server';
 import { LoginThrottle } from './identity/login-throttle';
 import { createSessions } from './identity/sessions';
 import { LiveFeed } from './insight/live-feed';
-import { JobRunner } from './jobs/job-runner';
+import { JobRunner, lastSuccesses } from './jobs/job-runner';
 import { schedule } from './jobs/schedule';
 import { BatchWriter } from './ledger/batch-writer';
 import { ensurePartitions } from './ledger/partitions';
 import type { Log } from './log';
+import { watchEventLoop } from './observe/event-loop';
+import { type MetricsServer, openMetricsServer } from './observe/metrics-server';
+import { Tallies } from './observe/tallies';
 import { QuotaDesk } from './quota/quota-desk';
 import { bringUpToDate } from './rollout/publish';
 import { loadSigner } from './rollout/signing';
@@ -29,13 +34,17 @@ import type { Services } from './rpc/context';
 import { loadSecretKey } from './secrets/key-file';
 import { secretStore } from './secrets/secret-store';
 import { type Demo, readDemoRequest, seedDemo } from './seed';
+import { VERSION } from './version';
 
 /** For agents to be told and for what has arrived to be stored, of the 3 seconds that a stop may take. */
 const GATEWAY_STOP_MS = 1_500;
+const METRICS_QUERY_DEADLINE_MS = 2_000;
 
 export interface Cloud {
   /** Where it listens, such as http://127.0.0.1:8480. */
   url: string;
+  /** Where its metrics are; null without. */
+  metricsUrl: string | null;
   services: Services;
   gateway: Gateway;
   demo: Demo | null;
@@ -88,6 +97,7 @@ async function startOn(
     const state = await bringUpToDate({ db, secrets, signer }, { nodeId, now: clock.now() });
     gateway.session(nodeId)?.send('desired-state', state);
   };
+  const tallies = new Tallies();
   const services: Services = {
     db,
     secrets,
@@ -98,6 +108,7 @@ async function startOn(
     quotas,
     clock,
     log,
+    tallies,
     async settingsChanged(nodeIds) {
       for (const nodeId of nodeIds)
         try {
@@ -118,6 +129,7 @@ async function startOn(
     presence,
     clock,
     log,
+    tallies,
     onMessage: (session, message) => dispatch({ ...services, signer }, session, message),
   });
   const feed = new LiveFeed(services, { clock });
@@ -126,7 +138,10 @@ async function startOn(
     jobs: schedule({ db, sessions, retention: config.retention, clock }),
     clock,
     log,
+    tallies,
   });
+  const eventLoop = watchEventLoop();
+  let metrics: MetricsServer | undefined;
   const stopParts = async () => {
     feed.close();
     rotations.close();
@@ -134,6 +149,8 @@ async function startOn(
     await gateway.close(GATEWAY_STOP_MS);
     await seen.close();
     await jobsDone;
+    await metrics?.close();
+    eventLoop.close();
   };
   try {
     const server = await createHttpServer({
@@ -148,10 +165,27 @@ async function startOn(
       echoUrl: config.echoUrl,
       trustedProxies: config.trustedProxies,
     });
+    if (config.metrics !== null)
+      metrics = await openMetricsServer(
+        config.metrics,
+        {
+          version: VERSION,
+          tallies,
+          eventLoop,
+          now: () => clock.now(),
+          link: () => gateway.figures(),
+          writer: () => usage.figures(),
+          pool: () => poolFigures(db),
+          liveStreams: () => feed.streams,
+          jobs: () => successesOrNull(services),
+        },
+        log,
+      );
     const address = await listen(server, config.host, config.port);
     const host = address.family === 'IPv6' ? `[${address.address}]` : address.address;
     return {
       url: `http://${host}:${address.port}`,
+      metricsUrl: metrics?.url ?? null,
       services,
       gateway,
       demo,
@@ -167,5 +201,24 @@ async function startOn(
   } catch (error) {
     await stopParts();
     throw error;
+  }
+}
+
+function poolFigures({ pool }: Database) {
+  return {
+    size: pool.options.max,
+    open: pool.totalCount,
+    idle: pool.idleCount,
+    waiting: pool.waitingCount,
+  };
+}
+
+/** A scrape must not fail, or hang, because the database does. */
+async function successesOrNull({ db, clock, log }: Pick<Services, 'db' | 'clock' | 'log'>) {
+  try {
+    return await withDeadline(lastSuccesses(db), METRICS_QUERY_DEADLINE_MS, 'asking for runs of jobs', clock);
+  } catch (error) {
+    log.warn({ err: messageOf(error) }, 'metrics are served without the age of jobs');
+    return null;
   }
 }

@@ -45,6 +45,9 @@ const Config = z.object({
     .min(MIN_RECORD_MONTHS, `must be at least ${MIN_RECORD_MONTHS}`)
     .max(1200)
     .default(DEFAULT_RETENTION.rollupMonths),
+  /** Prometheus metrics on a port of their own, without a password; unset: none. 0 lets the system choose. */
+  MASTLINE_METRICS_PORT: z.coerce.number('must be a port number').int().min(0).max(65_535).optional(),
+  MASTLINE_METRICS_HOST: z.string().min(1, 'must be an address to listen on').default('127.0.0.1'),
   LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
   /** Demo organizations to make once: a JSON file in, see seed.ts. */
   demoSeed: z.string().min(1).optional(),
@@ -60,6 +63,8 @@ export interface Config {
   secretKey: Buffer | null;
   trustedProxies: number;
   retention: Retention;
+  /** Where metrics are served; null for nowhere. */
+  metrics: { host: string; port: number } | null;
   logLevel: string;
   demoSeed: string | null;
 }
@@ -70,6 +75,8 @@ const FLAGS = {
   port: 'PORT',
   'database-url': 'DATABASE_URL',
   'public-url': 'PUBLIC_URL',
+  'metrics-port': 'MASTLINE_METRICS_PORT',
+  'metrics-host': 'MASTLINE_METRICS_HOST',
   'log-level': 'LOG_LEVEL',
   'demo-seed': 'demoSeed',
 } as const;
@@ -91,6 +98,10 @@ export function readConfig(argv: readonly string[], env: Record<string, string |
     secretKey: parsed.MASTLINE_SECRET_KEY ?? null,
     trustedProxies: parsed.MASTLINE_TRUSTED_PROXIES,
     retention: { recordMonths: parsed.MASTLINE_RECORD_MONTHS, rollupMonths: parsed.MASTLINE_ROLLUP_MONTHS },
+    metrics:
+      parsed.MASTLINE_METRICS_PORT === undefined
+        ? null
+        : { host: parsed.MASTLINE_METRICS_HOST, port: parsed.MASTLINE_METRICS_PORT },
     logLevel: parsed.LOG_LEVEL,
     demoSeed: parsed.demoSeed ?? null,
   };

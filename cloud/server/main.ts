@@ -48,7 +48,9 @@ async function main(): Promise<void> {
 
   cloud = await startCloud(config, log);
   log.info({ url: cloud.url, database: cloud.services.db.kind }, 'cloud is ready');
-  process.stdout.write(`${JSON.stringify({ ready: true, url: cloud.url })}\n`);
+  process.stdout.write(
+    `${JSON.stringify({ ready: true, url: cloud.url, ...(cloud.metricsUrl && { metrics: cloud.metricsUrl }) })}\n`,
+  );
 }
 
 /** Makes all rollups anew from the records and says on stdout how many there are and how many were wrong before. */

@@ -9,6 +9,7 @@ import { RotationOrders } from '@mastline/cloud/server/fleet/rotation-orders';
 import { SeenNotes } from '@mastline/cloud/server/fleet/seen-notes';
 import type { OrganizationKind, Viewer } from '@mastline/cloud/server/identity/viewer';
 import { BatchWriter } from '@mastline/cloud/server/ledger/batch-writer';
+import { Tallies } from '@mastline/cloud/server/observe/tallies';
 import { QuotaDesk } from '@mastline/cloud/server/quota/quota-desk';
 import { rawPublicKey } from '@mastline/cloud/server/rollout/signing';
 import type { Services } from '@mastline/cloud/server/rpc/context';
@@ -53,6 +54,7 @@ export async function cloudWorld(db: Database, startMs = Date.UTC(2026, 10, 23, 
     // Nor can anybody be called for bytes.
     quotas: new QuotaDesk({ db, clock, callNode: () => undefined }),
     log,
+    tallies: new Tallies(),
     async settingsChanged(nodeIds: readonly string[]) {
       changedNodes.push(...nodeIds);
     },

@@ -26,6 +26,7 @@ export async function testCloud(over: Partial<Config> = {}, clock: Clock = syste
     secretKey: null,
     trustedProxies: 0,
     retention: DEFAULT_RETENTION,
+    metrics: null,
     logLevel: 'silent',
     demoSeed: null,
     ...over,

@@ -14,6 +14,7 @@ import type { Database } from '../db/database';
 import type { NodeIdentity } from '../fleet/node-reports';
 import type { Presence } from '../fleet/presence';
 import type { Log } from '../log';
+import { Tallies } from '../observe/tallies';
 import { type Admissions, ownAdmissions } from './admissions';
 import { type Admission, authenticate } from './authenticate';
 import type { Nonces } from './nonces';
@@ -37,11 +38,13 @@ export interface GatewayOptions {
   clock: Clock;
   log: Log;
   random?: () => number;
+  tallies?: Tallies;
   onMessage: SessionFrame['onMessage'];
 }
 
 export class Gateway {
   readonly #options: GatewayOptions;
+  readonly #tallies: Tallies;
   readonly #server = new WebSocketServer({
     noServer: true,
     maxPayload: MAX_FRAME_BYTES,
@@ -65,10 +68,12 @@ export class Gateway {
     this.#options = options;
     this.#admissions = options.admissions ?? ownAdmissions();
     const { clock, log, presence, onMessage } = options;
+    this.#tallies = options.tallies ?? new Tallies();
     this.#frame = {
       clock,
       log,
       gate: this.gate,
+      tallies: this.#tallies,
       onMessage: async (session, message) => {
         const { nodeId } = session.node;
         // A replaced session may still have frames in its queue: they are the node's own, and usage is safe to
@@ -99,6 +104,19 @@ export class Gateway {
     return this.#all.size;
   }
 
+  /** What waits here, for those who watch. */
+  figures() {
+    let pausedSockets = 0;
+    for (const session of this.#all) if (session.isPaused) pausedSockets += 1;
+    return {
+      sessions: this.#all.size,
+      pausedSockets,
+      heldSockets: this.gate.held,
+      waitingBytes: this.gate.waitingBytes,
+      timesHeld: this.gate.timesShut,
+    };
+  }
+
   /** Answers an upgrade request for `/agent`. Never rejects: every fault is answered and logged. */
   async upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
     const { db, nonces, log } = this.#options;
@@ -106,6 +124,7 @@ export class Gateway {
     const onError = () => socket.destroy();
     socket.on('error', onError);
     if (this.#stopping || this.#pendingUpgrades >= MAX_PENDING_UPGRADES) {
+      this.#tallies.upgrades.add('link/busy');
       refuse(socket, 503, {
         code: 'link/busy',
         message: 'The cloud is busy or about to stop. Come back later.',
@@ -121,6 +140,7 @@ export class Gateway {
       );
     } catch (error) {
       log.error({ err: error }, 'an agent could not be authenticated');
+      this.#tallies.upgrades.add('link/fault');
       refuse(socket, 503, {
         code: 'link/fault',
         message: 'The cloud cannot check this node now. Come back later.',
@@ -131,6 +151,7 @@ export class Gateway {
     }
     if (admission.is === 'refused') {
       log.info({ code: admission.code }, 'agent refused');
+      this.#tallies.upgrades.add(admission.code);
       refuse(socket, admission.status, admission);
       return;
     }
@@ -144,6 +165,7 @@ export class Gateway {
   }
 
   #accept(node: NodeIdentity, order: number, socket: WebSocket): void {
+    this.#tallies.upgrades.add('admitted');
     const session = new AgentSession(node, socket, { order, frame: this.#frame });
     const previous = this.#sessions.get(node.nodeId);
     // Two dials of a node may overtake each other between their admission and here.

@@ -16,6 +16,7 @@ import type { RawData, WebSocket } from 'ws';
 import type { NodeIdentity } from '../fleet/node-reports';
 import type { AgentLink } from '../ingest/link';
 import type { Log } from '../log';
+import type { Tallies } from '../observe/tallies';
 import type { ReadGate } from './read-gate';
 
 /** A socket that was authenticated and then says nothing. */
@@ -36,6 +37,7 @@ export interface SessionFrame {
   clock: Clock;
   log: Log;
   gate: ReadGate;
+  tallies: Tallies;
   /** Handles one message; the next waits for it. A rejection closes the session: the agent redials and sends again. */
   onMessage(session: AgentSession, message: Uplink): Promise<void>;
   onClosed(session: AgentSession): void;
@@ -57,6 +59,8 @@ export class AgentSession implements AgentLink {
   #silenceLimitMs = SILENCE_LIMIT_MS;
   #takes: readonly DownlinkKind[] = TAKES_NOTHING;
   #lastHeardMs: number;
+  /** When the message that is handled now arrived. */
+  #arrivedMs = 0;
   /** When the closing handshake began. */
   #closingMs = 0;
 
@@ -77,6 +81,15 @@ export class AgentSession implements AgentLink {
       frame.log.info({ nodeId: node.nodeId, err: messageOf(error) }, 'agent socket failed'),
     );
     socket.on('close', (code, reason) => this.#closed(code, reason.toString()));
+  }
+
+  get arrivedMs(): number {
+    return this.#arrivedMs;
+  }
+
+  /** It is not read now: too much of it waits, or too much of all. */
+  get isPaused(): boolean {
+    return this.#socket.isPaused;
   }
 
   /** True from the agent's hello until the socket closes. */
@@ -117,6 +130,7 @@ export class AgentSession implements AgentLink {
       return;
     }
     this.#socket.send(encodeDownlink(kind, body));
+    this.#frame.tallies.messagesOut.add(kind);
   }
 
   /** Closes with a code and a reason; a later sweep cuts the socket when the agent does not answer the close. */
@@ -152,6 +166,7 @@ export class AgentSession implements AgentLink {
     }
     const text = data.toString();
     const bytes = Buffer.isBuffer(data) ? data.length : Buffer.byteLength(text);
+    const arrivedMs = this.#lastHeardMs;
     this.#waiting += 1;
     this.#waitingBytes += bytes;
     if (!this.#frame.gate.take(bytes, this.#reopen)) {
@@ -161,6 +176,7 @@ export class AgentSession implements AgentLink {
       this.#socket.pause();
     this.#queue = this.#queue.then(async () => {
       try {
+        this.#arrivedMs = arrivedMs;
         if (!this.#closing) await this.#handle(text);
       } catch (error) {
         this.#frame.log.error(
@@ -195,7 +211,12 @@ export class AgentSession implements AgentLink {
       return;
     }
     const decoded = decodeUplink(frame);
-    if (decoded.is === 'refused') return this.close(CLOSE.protocol, `${decoded.code}: ${decoded.detail}`);
+    const { tallies } = this.#frame;
+    tallies.messagesIn.add(decoded.is === 'message' ? decoded.message.kind : decoded.is);
+    if (decoded.is === 'refused') {
+      tallies.refusals.add(decoded.code);
+      return this.close(CLOSE.protocol, `${decoded.code}: ${decoded.detail}`);
+    }
     if (!this.#greeted) {
       if (decoded.is !== 'message' || decoded.message.kind !== 'hello')
         return this.close(CLOSE.protocol, 'the first message must be hello');
@@ -218,6 +239,7 @@ export class AgentSession implements AgentLink {
   #closed(code: number, reason: string): void {
     this.#closing = true;
     this.#frame.gate.forget(this.#reopen);
+    this.#frame.tallies.closes.add(String(code));
     this.#frame.log.info({ nodeId: this.node.nodeId, code, reason }, 'agent session ended');
     this.#frame.onClosed(this);
   }

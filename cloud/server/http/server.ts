@@ -60,6 +60,18 @@ export async function createHttpServer(options: HttpOptions): Promise<Server> {
     response.set('X-Request-Id', String(response.locals.requestId));
     next();
   });
+  app.use((request, response, next) => {
+    const begun = clock.monotonicMs();
+    const route = routeClass(request.path);
+    response.once('close', () => {
+      // Nobody waited for the answer: nginx's number for that.
+      const status = response.writableFinished ? response.statusCode : 499;
+      services.tallies.requests.add(`${route} ${status}`);
+      // A live stream lasts as long as somebody looks.
+      if (route !== 'live') services.tallies.requestSeconds.note(route, clock.monotonicMs() - begun);
+    });
+    next();
+  });
   app.use(securityHeaders({ https: options.publicUrl?.startsWith('https:') === true }));
 
   app.get('/healthz', (_request, response) => void response.type('text/plain').send('ok\n'));
@@ -144,6 +156,23 @@ export async function createHttpServer(options: HttpOptions): Promise<Server> {
     }
   });
   return server;
+}
+
+/** Addresses as classes: never what is in them. */
+const ROUTES: readonly [string, string][] = [
+  ['/healthz', 'healthz'],
+  ['/readyz', 'readyz'],
+  ['/echo', 'echo'],
+  ['/rotate', 'rotate'],
+  ['/agent', 'agent'],
+  ['/api/live', 'live'],
+  ['/api/trpc', 'procedures'],
+  ['/api/session', 'log-in'],
+  ['/assets', 'assets'],
+];
+
+function routeClass(path: string): string {
+  return ROUTES.find(([prefix]) => path === prefix || path.startsWith(`${prefix}/`))?.[1] ?? 'pages';
 }
 
 /** For programs that log in without a page: the same throttle, the same cookie. */

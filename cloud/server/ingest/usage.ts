@@ -10,6 +10,7 @@ export async function ingestUsage(
   body: UplinkBody<'usage-batch'>,
 ): Promise<void> {
   const { nodeId, organizationId } = session.node;
+  const { tallies } = services;
   const outcome = await services.usage.write({
     nodeId,
     hostOrganizationId: organizationId,
@@ -24,9 +25,14 @@ export async function ingestUsage(
           'usage without an owner kept with the host',
         );
       session.send('usage-ack', { epoch: body.epoch, mark: outcome.mark });
+      tallies.batches.note(services.clock.monotonicMs() - session.arrivedMs);
+      tallies.records.add('stored', outcome.stored);
+      tallies.records.add('duplicate', outcome.duplicates);
+      tallies.records.add('unattributed', outcome.unattributed);
       if (outcome.stored > 0) services.presence.changed();
       return;
     case 'gap':
+      tallies.refusals.add('ledger/gap');
       session.send('usage-refused', {
         epoch: body.epoch,
         expected: outcome.expected,
@@ -35,6 +41,7 @@ export async function ingestUsage(
       });
       return;
     case 'refused':
+      tallies.refusals.add(outcome.code);
       services.log.error({ nodeId, code: outcome.code }, outcome.message);
       session.close(CLOSE.protocol, `${outcome.code}: ${outcome.message}`);
       return;

@@ -46,6 +46,11 @@ export class LiveFeed {
     });
   }
 
+  /** Browsers that follow. */
+  get streams(): number {
+    return this.#streams;
+  }
+
   /** Sends the present overview at once, then each change; undefined when there are too many streams. */
   subscribe(organization: Subject, subscriber: Subscriber): (() => void) | undefined {
     if (this.#streams >= MAX_STREAMS) return undefined;

@@ -8,6 +8,7 @@ import type { Clock, Timer } from '@mastline/shared/base/clock';
 import { messageOf } from '@mastline/shared/base/coded-error';
 import type { Database } from '../db/database';
 import type { Log } from '../log';
+import { Tallies } from '../observe/tallies';
 
 const LOOK_MS = 15_000;
 export const LEASE_MS = 60_000;
@@ -31,6 +32,7 @@ export class JobRunner {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #processId: string;
+  readonly #tallies: Tallies;
   readonly #timer: Timer;
   #looking: Promise<void> | undefined;
   #closed = false;
@@ -41,12 +43,14 @@ export class JobRunner {
     clock: Clock;
     log: Log;
     processId?: string;
+    tallies?: Tallies;
   }) {
     this.#db = options.db;
     this.#jobs = options.jobs;
     this.#clock = options.clock;
     this.#log = options.log;
     this.#processId = options.processId ?? randomUUID();
+    this.#tallies = options.tallies ?? new Tallies();
     this.#timer = options.clock.every(LOOK_MS, () => void this.look());
   }
 
@@ -123,6 +127,7 @@ export class JobRunner {
     } finally {
       renewal.cancel();
     }
+    this.#tallies.jobs.add(`${job.name} ${outcome}`);
     // A failed run stays unfinished: its lease ends and somebody tries again.
     const now = this.#clock.now();
     await this.#db.pool.query(
@@ -139,4 +144,14 @@ export class JobRunner {
       ],
     );
   }
+}
+
+/** When each job last succeeded, in whatever process; epoch milliseconds. */
+export async function lastSuccesses(
+  db: Pick<Database, 'pool'>,
+): Promise<{ job: string; succeededAt: number }[]> {
+  const { rows } = await db.pool.query<{ job: string; finished_at: Date }>(
+    `SELECT job, max(finished_at) AS finished_at FROM job_runs WHERE outcome = 'done' GROUP BY job ORDER BY job`,
+  );
+  return rows.map(row => ({ job: row.job, succeededAt: row.finished_at.getTime() }));
 }

@@ -23,6 +23,7 @@ const RETRY_MAX_MS = 2_000;
 
 interface Waiting {
   batch: Batch;
+  sinceMs: number;
   resolve(outcome: BatchOutcome): void;
   reject(error: unknown): void;
 }
@@ -30,6 +31,9 @@ interface Waiting {
 export interface WriterFigures {
   /** Records that wait or are being written. */
   waitingRecords: number;
+  waitingBatches: number;
+  /** How long the oldest batch that is not committed has waited, milliseconds. */
+  oldestWaitingMs: number;
   transactions: number;
   /** Tries that the database did not answer or could not finish, and that were made again. */
   retries: number;
@@ -39,6 +43,8 @@ export class BatchWriter {
   readonly #options: { db: Database; clock: Clock; log: Log; random?: () => number };
   readonly #waiting: Waiting[] = [];
   #next = 0;
+  /** Groups that are being written. */
+  readonly #writing = new Set<readonly Waiting[]>();
   #running = 0;
   #waitingRecords = 0;
   #transactions = 0;
@@ -49,8 +55,12 @@ export class BatchWriter {
   }
 
   figures(): WriterFigures {
+    const firsts = [...this.#writing].map(group => group[0]);
+    const since = Math.min(...[...firsts, this.#waiting[this.#next]].map(each => each?.sinceMs ?? Infinity));
     return {
       waitingRecords: this.#waitingRecords,
+      waitingBatches: this.#waiting.length - this.#next,
+      oldestWaitingMs: Number.isFinite(since) ? this.#options.clock.monotonicMs() - since : 0,
       transactions: this.#transactions,
       retries: this.#retries,
     };
@@ -65,7 +75,7 @@ export class BatchWriter {
         }),
       );
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ batch, resolve, reject });
+      this.#waiting.push({ batch, sinceMs: this.#options.clock.monotonicMs(), resolve, reject });
       this.#waitingRecords += batch.records.length;
       this.#start();
     });
@@ -81,7 +91,9 @@ export class BatchWriter {
     // What arrives in this turn of the event loop goes together.
     await new Promise<void>(resolve => setImmediate(resolve));
     for (let group = this.#take(); group.length > 0; group = this.#take()) {
+      this.#writing.add(group);
       await this.#write(group);
+      this.#writing.delete(group);
       for (const { batch } of group) this.#waitingRecords -= batch.records.length;
     }
     this.#running -= 1;

@@ -7,6 +7,7 @@ import type { SeenNotes } from '../fleet/seen-notes';
 import type { Viewer } from '../identity/viewer';
 import type { BatchWriter } from '../ledger/batch-writer';
 import type { Log } from '../log';
+import type { Tallies } from '../observe/tallies';
 import type { QuotaDesk } from '../quota/quota-desk';
 import type { SecretStore } from '../secrets/secret-store';
 
@@ -24,6 +25,8 @@ export interface Services {
   quotas: QuotaDesk;
   clock: Clock;
   log: Log;
+  /** What this process counts of itself. */
+  tallies: Tallies;
   /** To be called after the commit of what people set: these nodes have become something else. Never rejects. */
   settingsChanged(nodeIds: readonly string[]): Promise<void>;
 }

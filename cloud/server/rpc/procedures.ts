@@ -22,7 +22,10 @@ const t = initTRPC.context<RpcContext>().create({
 });
 
 const translated = t.procedure.use(async ({ ctx, path, next }) => {
+  const { clock, tallies } = ctx.services;
+  const begun = clock.monotonicMs();
   const result = await next();
+  tallies.procedures.note(path.split('.', 1)[0] ?? path, clock.monotonicMs() - begun);
   if (result.ok) return result;
   const { cause } = result.error;
   if (cause instanceof CodedError && rpcCodeOf(cause.code) !== 'INTERNAL_SERVER_ERROR')

@@ -28,6 +28,7 @@ import { discoveredSlots } from './modem-plane/discovery/slot-source';
 import { writeAttribute } from './modem-plane/discovery/sysfs';
 import { SYSTEM_ROOTS } from './modem-plane/discovery/system-roots';
 import { cycleUsb } from './modem-plane/discovery/usb-power';
+import { LeakGuard } from './modem-plane/leak-guard';
 import { createModemPlane } from './modem-plane/modem-plane';
 import { toldToCustomer } from './modem-plane/rotation-office';
 import type { SlotConfig } from './modem-plane/slot-config';
@@ -126,6 +127,7 @@ async function open(
     dataDir: config.dataDir,
     clock: systemClock,
     log: log.child('modems'),
+    guard: config.firewall ? new LeakGuard({ clock: systemClock, log: log.child('leak-guard') }) : undefined,
     openFlows: async slot => flowCounter?.openFlows(slot) ?? 0,
     ownEchoUrl: cloudAddress(config.cloud.url, '/echo').href,
     now: time.now,

@@ -70,7 +70,7 @@ class Plane implements RotatingModemPlane {
 
   constructor(options: CheckedOptions) {
     this.#options = options;
-    const { dataDir, clock, log, now, runIp, speedTest, slots, sources = [] } = options;
+    const { dataDir, clock, log, now, runIp, guard, speedTest, slots, sources = [] } = options;
     this.rotations = new RotationOffice({
       ...{ dataDir, clock, now },
       random: options.random ?? Math.random,
@@ -81,7 +81,7 @@ class Plane implements RotatingModemPlane {
     this.#record = new RecoveryRecord(kept);
     this.#pins = new PinKeeper(kept);
     this.#dataUse = new DataUse(kept);
-    this.#networks = new SlotNetworks({ dataDir, runIp, clock, log, roster: () => this.#roster });
+    this.#networks = new SlotNetworks({ dataDir, runIp, guard, clock, log, roster: () => this.#roster });
     this.#roster = new SlotRoster({
       configured: slots,
       sources,

@@ -6,6 +6,7 @@ import type { RunIp } from './run-ip';
 const Links = z.array(
   z.looseObject({
     ifname: z.string().optional(),
+    ifindex: z.number().optional(),
     flags: z.array(z.string()).optional(),
     mtu: z.number().optional(),
     addr_info: z
@@ -35,7 +36,8 @@ const Routes = z.array(
 );
 
 export interface NetworkSurvey {
-  links: Map<string, { up: boolean; mtu?: number | undefined }>;
+  /** `index` is another one when another interface has got the name. */
+  links: Map<string, { up: boolean; mtu?: number | undefined; index?: number | undefined }>;
   addresses: { interface: string; address: string; prefix: number }[];
   rules: { priority: number; from: string; table: number }[];
   routes: { dst: string; dev: string; gateway: string; table: number; metric: number }[];
@@ -52,7 +54,9 @@ export async function surveyNetwork(runIp: RunIp): Promise<NetworkSurvey> {
   return {
     links: new Map(
       all.flatMap(link =>
-        link.ifname ? [[link.ifname, { up: link.flags?.includes('UP') ?? false, mtu: link.mtu }]] : [],
+        link.ifname
+          ? [[link.ifname, { up: link.flags?.includes('UP') ?? false, mtu: link.mtu, index: link.ifindex }]]
+          : [],
       ),
     ),
     addresses: links.flatMap(link =>

@@ -12,6 +12,7 @@ import type { Log } from '../observe/log';
 import type { SlotTraffic } from '../ports';
 import type { PowerOutcome, PowerWay } from './discovery/usb-power';
 import type { SpeedTestUrls } from './health/speed-test';
+import type { LeakGuard } from './leak-guard';
 import type { RotationTimes } from './rotation';
 import type { RotationLimits } from './rotation-desk';
 import { type RunIp, runIp } from './run-ip';
@@ -34,6 +35,8 @@ export interface ModemPlaneOptions {
   profiles?: readonly Profile[];
   /** How `ip` is run; tests may listen in. */
   runIp?: RunIp;
+  /** Without it only routing rules keep what is a slot's from leaving by another link. The plane closes it. */
+  guard?: LeakGuard | undefined;
   /** Flows that run through a slot now. Without it a rotation waits its whole grace period. */
   openFlows?: (slot: number) => Promise<number>;
   rotation?: { times?: Partial<RotationTimes>; limits?: Partial<RotationLimits> };

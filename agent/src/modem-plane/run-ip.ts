@@ -47,7 +47,7 @@ function failure(args: readonly string[], error: Error & { code?: unknown; kille
     ? 'network/not-permitted'
     : /File exists/.test(said)
       ? 'network/exists'
-      : /No such process|No such file|No such device|Cannot find device|Cannot assign requested address|does not exist/.test(
+      : /No such process|No such file|No such device|Cannot find device|Cannot assign requested address|[Aa]ddress not found|does not exist/.test(
             said,
           )
         ? 'network/gone'

@@ -9,6 +9,7 @@ import { networkInterfaces } from 'node:os';
 import type { Clock } from '@mastline/shared/base/clock';
 import { CodedError, codeOf } from '@mastline/shared/base/coded-error';
 import type { Bearer } from './driver';
+import type { LeakGuard } from './leak-guard';
 import { withMachineLock } from './machine-lock';
 import { makeOf, type NetworkItem, type NetworkJournal } from './network-journal';
 import { isPresent, type NetworkSurvey, surveyNetwork } from './network-survey';
@@ -60,7 +61,13 @@ export function existingAddress(interfaceName: string): string | undefined {
  */
 export async function setUpSlot(
   slot: InterfaceSlot,
-  parts: { runIp: RunIp; journal: NetworkJournal; clock: Clock; carrier?: CarrierAddress | null },
+  parts: {
+    runIp: RunIp;
+    journal: NetworkJournal;
+    clock: Clock;
+    carrier?: CarrierAddress | null;
+    guard?: LeakGuard | undefined;
+  },
 ): Promise<SlotNetwork> {
   return withMachineLock(parts.clock, async () => {
     const survey = await surveyNetwork(parts.runIp);
@@ -68,10 +75,12 @@ export async function setUpSlot(
     const missing = wanted.items.filter(item => !isPresent(item, survey));
     parts.journal.record(missing);
     try {
+      await parts.guard?.hold(wanted.sourceAddress, slot.interface);
       await make(missing, survey, parts.runIp);
     } catch (error) {
       // Half a network is none; the next try begins from nothing.
       await parts.journal.remove(missing);
+      await parts.guard?.release([wanted.sourceAddress]);
       throw error;
     }
     return wanted;

@@ -6,6 +6,7 @@ import { networkInterfaces } from 'node:os';
 import type { Clock } from '@mastline/shared/base/clock';
 import { CodedError, codeOf, messageOf } from '@mastline/shared/base/coded-error';
 import type { Log } from '../observe/log';
+import type { LeakGuard } from './leak-guard';
 import { NetworkJournal } from './network-journal';
 import { surveyNetwork } from './network-survey';
 import type { RunIp } from './run-ip';
@@ -25,6 +26,8 @@ export interface SlotNetworksOptions {
   /** The journal lies there. */
   dataDir: string;
   runIp: RunIp;
+  /** Closed with this. */
+  guard?: LeakGuard | undefined;
   clock: Clock;
   log: Log;
   roster: () => SlotRoster;
@@ -35,6 +38,8 @@ export class SlotNetworks {
   readonly #journal: NetworkJournal;
   /** `key` is what of the carrier it was made of. */
   readonly #networks = new Map<number, SlotNetwork & { key: string }>();
+  /** The kernel's number of each slot's interface: names are given anew, and may be another stick's. */
+  readonly #interfaces = new Map<number, number | undefined>();
   #queue: Promise<void> = Promise.resolve();
   #mayChange = false;
   #closed = false;
@@ -70,8 +75,10 @@ export class SlotNetworks {
   async takeDown(slot: number): Promise<void> {
     const network = this.#networks.get(slot);
     this.#networks.delete(slot);
+    this.#interfaces.delete(slot);
     try {
       if (network) await this.#journal.remove(network.items.filter(item => item.kind !== 'link-up'));
+      if (network) await this.#options.guard?.release([network.sourceAddress]);
     } catch (error) {
       // They stay in the journal, and are taken down at the end.
       this.#options.log.warn('what a slot had in the network stays for now', { slot, error });
@@ -88,6 +95,7 @@ export class SlotNetworks {
     this.stop();
     await this.#queue;
     if (this.#mayChange) await this.#journal.removeAll();
+    await this.#options.guard?.close();
   }
 
   /** Each slot gets its reason. */
@@ -107,6 +115,7 @@ export class SlotNetworks {
       return;
     }
     try {
+      await this.#options.guard?.tend();
       const survey = await surveyNetwork(this.#options.runIp);
       for (const one of interfaces) {
         if (this.#closed) return;
@@ -123,12 +132,19 @@ export class SlotNetworks {
     slot: InterfaceSlot,
     survey: Awaited<ReturnType<typeof surveyNetwork>>,
   ): Promise<void> {
-    const { runIp: run, clock, log, roster } = this.#options;
-    if (!survey.links.has(slot.interface)) {
+    const { runIp: run, clock, log, roster, guard } = this.#options;
+    const link = survey.links.get(slot.interface);
+    if (link === undefined) {
       const reason = `there is no interface ${slot.interface}`;
       supervisor.setNetwork({ kind: 'absent', reason, ...roster().causeOfAbsence(slot) });
       return;
     }
+    if (this.#interfaces.has(slot.slot) && this.#interfaces.get(slot.slot) !== link.index) {
+      // Pulled out and plugged in between two looks: it may be another stick, and nothing of before holds.
+      await this.takeDown(slot.slot);
+      supervisor.reconfigure(slot);
+    }
+    this.#interfaces.set(slot.slot, link.index);
     try {
       const carrier = routerOf(slot) === null ? carrierAddressOf(supervisor.bearer) : null;
       const key = JSON.stringify(carrier);
@@ -137,6 +153,7 @@ export class SlotNetworks {
         // The carrier gave another address, or none: what was made of the old one goes first.
         supervisor.setNetwork({ kind: 'linked', problem: '' });
         await this.takeDown(slot.slot);
+        this.#interfaces.set(slot.slot, link.index);
         network = undefined;
       }
       if (routerOf(slot) === null && carrier === null) {
@@ -144,7 +161,7 @@ export class SlotNetworks {
         return;
       }
       if (!network) {
-        const made = await setUpSlot(slot, { runIp: run, journal: this.#journal, clock, carrier });
+        const made = await setUpSlot(slot, { runIp: run, journal: this.#journal, clock, carrier, guard });
         network = { ...made, key };
         this.#networks.set(slot.slot, network);
         log.info('slot network', {

@@ -14,10 +14,12 @@ import { RotationOrders } from './fleet/rotation-orders';
 import { countRecentNodes, SeenNotes } from './fleet/seen-notes';
 import { dispatch } from './gateway/dispatch';
 import { Gateway } from './gateway/gateway';
+import { nodeFinder } from './gateway/node-finder';
 import { Nonces } from './gateway/nonces';
 import { createHttpServer, listen } from './http/server';
 import { LoginThrottle } from './identity/login-throttle';
 import { createSessions } from './identity/sessions';
+import { ingestServices } from './ingest/services';
 import { LiveFeed } from './insight/live-feed';
 import { JobRunner, lastSuccesses } from './jobs/job-runner';
 import { schedule } from './jobs/schedule';
@@ -123,14 +125,16 @@ async function startOn(
   const sessions = createSessions(db, { secure: config.publicUrl?.startsWith('https:') === true });
 
   const nonces = new Nonces(clock);
+  const findNode = nodeFinder(db);
+  const ingest = ingestServices(services, signer);
   const gateway = new Gateway({
-    db,
+    findNode,
     nonces,
     presence,
     clock,
     log,
     tallies,
-    onMessage: (session, message) => dispatch({ ...services, signer }, session, message),
+    onMessage: (session, message) => dispatch(ingest, session, message),
   });
   const feed = new LiveFeed(services, { clock });
   const jobs = new JobRunner({
@@ -158,6 +162,7 @@ async function startOn(
       sessions,
       throttle: new LoginThrottle(clock),
       nonces,
+      findNode,
       gateway,
       feed,
       onEnrolled: async nodeId => demo?.nodeEnrolled(nodeId),

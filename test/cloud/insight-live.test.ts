@@ -1,6 +1,7 @@
 /** The live feed: one reading for all who look, only what changed, figures that go stale, an end for every stream. */
 import assert from 'node:assert/strict';
-import { applyModemReport } from '@mastline/cloud/server/fleet/node-reports';
+import { Turns } from '@mastline/cloud/server/db/turns';
+import { modemReports } from '@mastline/cloud/server/fleet/node-reports';
 import { FIGURES_LIFETIME_MS } from '@mastline/cloud/server/fleet/presence';
 import { LIVE_INTERVAL_MS, LiveFeed, MAX_STREAMS } from '@mastline/cloud/server/insight/live-feed';
 import type { OverviewView } from '@mastline/cloud/server/insight/views';
@@ -15,8 +16,7 @@ let world: World;
 test.before(async () => {
   database = await testDatabase();
   world = await cloudWorld(database.db);
-  await applyModemReport(
-    world.services,
+  await modemReports(world.services, new Turns(database.db.kind))(
     { nodeId: world.acme.node.id, organizationId: world.acme.host.active.id },
     [
       {

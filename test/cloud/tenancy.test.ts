@@ -1,7 +1,8 @@
 /** Tenancy: through no procedure does one organization see another's rows, and the tenant store cannot be talked out of it. */
 import assert from 'node:assert/strict';
 import { scoped, withTenant } from '@mastline/cloud/server/db/tenant';
-import { applyModemReport } from '@mastline/cloud/server/fleet/node-reports';
+import { Turns } from '@mastline/cloud/server/db/turns';
+import { modemReports } from '@mastline/cloud/server/fleet/node-reports';
 import type { Viewer } from '@mastline/cloud/server/identity/viewer';
 import { recordBatch } from '@mastline/cloud/server/ledger/record-batch';
 import { appRouter, createCaller } from '@mastline/cloud/server/router';
@@ -26,7 +27,7 @@ test.after(async () => database.drop());
 
 async function use(tenant: Tenant): Promise<void> {
   const identity = { nodeId: tenant.node.id, organizationId: tenant.host.active.id };
-  await applyModemReport(world.services, identity, [
+  await modemReports(world.services, new Turns(database.db.kind))(identity, [
     {
       slot: 0,
       usbPath: '1-1',

@@ -43,8 +43,8 @@ export interface Misbehaviour {
   ignoreHello: boolean;
   /** Takes the challenge and never answers. */
   hangChallenge: boolean;
-  /** Refuses challenges with this status and code. */
-  refuseChallenge: { status: number; code: string } | undefined;
+  /** Refuses challenges with this status and code, and with `Retry-After` when there is one (seconds). */
+  refuseChallenge: { status: number; code: string; retryAfter?: number } | undefined;
   /** Answers everything with a web page, as a captive portal does. */
   captivePortal: boolean;
   liveReportMs: number;
@@ -187,8 +187,11 @@ export class FakeCloud {
     if (request.url !== '/agent/challenge') return refuse(404, 'not-found');
     this.challenges += 1;
     if (this.misbehave.hangChallenge) return;
-    if (this.misbehave.refuseChallenge)
-      return refuse(this.misbehave.refuseChallenge.status, this.misbehave.refuseChallenge.code);
+    if (this.misbehave.refuseChallenge) {
+      const { status, code, retryAfter } = this.misbehave.refuseChallenge;
+      if (retryAfter !== undefined) response.setHeader('retry-after', String(retryAfter));
+      return refuse(status, code);
+    }
     const { nodeId } = ChallengeRequest.parse(body);
     if (!this.#nodes.has(nodeId)) return refuse(404, REFUSAL.nodeUnknown);
     const nonce = randomBytes(24).toString('base64url');

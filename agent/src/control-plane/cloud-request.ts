@@ -14,7 +14,10 @@ import { type CloudRoute, connector, STRAIGHT } from './cloud-route';
 const MAX_ANSWER_BYTES = 64 * 1024;
 const REQUEST_DEADLINE_MS = 15_000;
 
-export type CloudAnswer<T> = { is: 'ok'; body: T } | { is: 'refused'; status: number; refusal: WireRefusal };
+export type CloudAnswer<T> =
+  | { is: 'ok'; body: T }
+  /** `retryAfter`: the header of that name, as it came. */
+  | { is: 'refused'; status: number; refusal: WireRefusal; retryAfter: string | undefined };
 
 export interface CloudQuestion<T> {
   cloudUrl: string;
@@ -33,7 +36,7 @@ export interface CloudQuestion<T> {
  * answer came, and `cloud/bad-answer` when one came that no cloud of ours gives.
  */
 export async function askCloud<T>(question: CloudQuestion<T>): Promise<CloudAnswer<T>> {
-  const { status, text } = await post(question);
+  const { status, text, retryAfter } = await post(question);
   let json: unknown;
   try {
     json = JSON.parse(text);
@@ -47,7 +50,7 @@ export async function askCloud<T>(question: CloudQuestion<T>): Promise<CloudAnsw
   }
   const refusal = WireRefusal.safeParse(json);
   if (!refusal.success) throw badAnswer(question, `status ${status} without a code`, status);
-  return { is: 'refused', status, refusal: refusal.data };
+  return { is: 'refused', status, refusal: refusal.data, retryAfter };
 }
 
 /** What a refused upgrade says; a code of ours when it says nothing that we know. */
@@ -71,7 +74,9 @@ export function cloudAddress(cloudUrl: string, path: string): URL {
   return base;
 }
 
-function post<T>(question: CloudQuestion<T>): Promise<{ status: number; text: string }> {
+function post<T>(
+  question: CloudQuestion<T>,
+): Promise<{ status: number; text: string; retryAfter: string | undefined }> {
   const { clock, signal } = question;
   const url = cloudAddress(question.cloudUrl, question.path);
   const body = Buffer.from(JSON.stringify(question.body));
@@ -99,7 +104,14 @@ function post<T>(question: CloudQuestion<T>): Promise<{ status: number; text: st
     request.on('error', fail);
     request.on('response', response => {
       readAll(response).then(
-        text => finish(() => resolve({ status: response.statusCode ?? 0, text })),
+        text =>
+          finish(() =>
+            resolve({
+              status: response.statusCode ?? 0,
+              text,
+              retryAfter: response.headers['retry-after'],
+            }),
+          ),
         error => {
           request.destroy();
           fail(error);

@@ -11,8 +11,8 @@ export type LinkEnd =
   | { why: 'closed'; code: number; detail: string }
   /** No connection, no answer, or no answer that makes sense. */
   | { why: 'unreachable'; detail: string }
-  /** The cloud said no before the upgrade. */
-  | { why: 'refused'; status: number; code: string; detail: string }
+  /** The cloud said no before the upgrade, and perhaps for how long. */
+  | { why: 'refused'; status: number; code: string; detail: string; retryAfterMs?: number | undefined }
   /** We gave it up: silence, or a message that does not fit. */
   | { why: 'given-up'; code: number; detail: string }
   /** The cloud asked us to come back after so long. */
@@ -32,6 +32,17 @@ export interface DialRules {
 
 /** Spread for nodes that are asked to move at once, milliseconds. */
 const MOVE_SPREAD_MS = 5_000;
+/** Added by chance to what the cloud asks for: it spreads nodes over whole seconds, this within them. */
+const JITTER_MS = 1_000;
+/** No answer keeps a node away for longer, milliseconds. */
+export const LONGEST_RETRY_AFTER_MS = 600_000;
+
+/** Milliseconds that a `Retry-After` header asks for (RFC 9110 section 10.2.3); undefined for none, or for a date. Pure. */
+export function retryAfterOf(header: string | undefined): number | undefined {
+  if (header === undefined || !/^\d{1,9}$/.test(header.trim())) return undefined;
+  // Never a loop without a pause, whatever the answer says.
+  return Math.min(LONGEST_RETRY_AFTER_MS, Math.max(1_000, Number(header) * 1_000));
+}
 
 export function nextDial(end: LinkEnd, rules: DialRules): NextDial {
   const again = (problem: string | undefined): NextDial => ({
@@ -47,20 +58,35 @@ export function nextDial(end: LinkEnd, rules: DialRules): NextDial {
   });
   switch (end.why) {
     case 'moving':
-      return { is: 'dial', afterMs: Math.round(end.afterMs + rules.random() * 1_000), problem: undefined };
+      return {
+        is: 'dial',
+        afterMs: Math.round(end.afterMs + rules.random() * JITTER_MS),
+        problem: undefined,
+      };
     case 'unreachable':
       return again(`cannot reach the cloud: ${end.detail}`);
     case 'refused':
       if (end.code === REFUSAL.nodeRetired || end.status === 410)
         return { is: 'stop', problem: `this node was retired: ${end.detail}` };
       if (end.code === REFUSAL.nodeUnknown) return seldom(`the cloud does not know this node: ${end.detail}`);
-      return again(`the cloud refused the link (${end.status} ${end.code}): ${end.detail}`);
+      return refusedForNow(end, again, rules);
     case 'given-up':
       if (end.code === CLOSE.version) return seldom(`the protocols are too far apart: ${end.detail}`);
       return again(`gave the link up (${end.code}): ${end.detail}`);
     case 'closed':
       return afterClose(end.code, end.detail, { again, seldom, rules });
   }
+}
+
+/** A cloud that says when, knows how many others come: its word counts, the back-off does not grow meanwhile. */
+function refusedForNow(
+  end: Extract<LinkEnd, { why: 'refused' }>,
+  again: (problem: string) => NextDial,
+  rules: DialRules,
+): NextDial {
+  const problem = `the cloud refused the link (${end.status} ${end.code}): ${end.detail}`;
+  if (end.retryAfterMs === undefined) return again(problem);
+  return { is: 'dial', afterMs: Math.round(end.retryAfterMs + rules.random() * JITTER_MS), problem };
 }
 
 function afterClose(

@@ -24,7 +24,7 @@ import WebSocket from 'ws';
 import type { Log } from '../observe/log';
 import { askCloud, cloudAddress, readRefusal } from './cloud-request';
 import { type CloudRoute, connector } from './cloud-route';
-import type { LinkEnd } from './link-policy';
+import { type LinkEnd, retryAfterOf } from './link-policy';
 
 /** From the first byte dialled to `welcome`, milliseconds. */
 const GREETING_DEADLINE_MS = 20_000;
@@ -124,7 +124,8 @@ export class OpenSession implements LinkSession {
     if (this.#phase.is !== 'asking') return;
     if (answer.is === 'refused') {
       const { code, message } = answer.refusal;
-      this.#end({ why: 'refused', status: answer.status, code, detail: message });
+      const retryAfterMs = retryAfterOf(answer.retryAfter);
+      this.#end({ why: 'refused', status: answer.status, code, detail: message, retryAfterMs });
       return;
     }
     this.#dial(answer.body.nonce, hello);
@@ -155,7 +156,8 @@ export class OpenSession implements LinkSession {
       readRefusal(response).then(
         ({ code, message }) => {
           request.destroy();
-          this.#end({ why: 'refused', status, code, detail: message });
+          const retryAfterMs = retryAfterOf(response.headers['retry-after']);
+          this.#end({ why: 'refused', status, code, detail: message, retryAfterMs });
         },
         failure => this.#end({ why: 'unreachable', detail: messageOf(failure) }),
       );

@@ -7,7 +7,9 @@ import { createHash } from 'node:crypto';
 import type { SlotReport } from '@mastline/shared/domain/modem';
 import { uuidv7 } from '@mastline/shared/domain/uuid';
 import type pg from 'pg';
+import { Gather } from '../db/gather';
 import { withTenantSql } from '../db/tenant';
+import type { Turns } from '../db/turns';
 import type { Services } from '../rpc/context';
 
 export interface NodeIdentity {
@@ -21,35 +23,60 @@ export function reportDigest(reports: readonly SlotReport[]): string {
   return createHash('sha1').update(JSON.stringify(reports)).digest('base64');
 }
 
+/** Nodes whose slots one statement reads, and reports that wait for one. */
+const MOST_AT_ONCE = 128;
+const MOST_WAITING = 8_192;
+
 /**
  * Writes a modem report: all slots of the node; one that is no longer named becomes absent. A report that says what is
  * written already changes nothing: false.
  */
-export async function applyModemReport(
-  services: Pick<Services, 'db' | 'clock'>,
-  node: NodeIdentity,
+export type ApplyModemReport = (node: NodeIdentity, reports: readonly SlotReport[]) => Promise<boolean>;
+
+/** `turns`: for reports that have something new. What is known is asked for many nodes at once. */
+export function modemReports(services: Pick<Services, 'db' | 'clock'>, turns: Turns): ApplyModemReport {
+  const known = new Gather<NodeIdentity, KnownSlots>({
+    most: MOST_AT_ONCE,
+    mostWaiting: MOST_WAITING,
+    ask: nodes => readSlots(services.db.pool, nodes),
+  });
+  return async (node, reports) => {
+    const slots = await known.ask(node);
+    const { changed, gone } = differences(slots, reports);
+    if (changed.length === 0 && gone.length === 0) return false;
+    const at = new Date(services.clock.now());
+    await turns.take(() =>
+      withTenantSql(services.db, node.organizationId, async client => {
+        // Twin reports of one node, from a session and the one it replaces, come one after the other.
+        await client.query('UPDATE nodes SET last_seen_at = $3 WHERE organization_id = $1 AND id = $2', [
+          node.organizationId,
+          node.nodeId,
+          at,
+        ]);
+        if (changed.length > 0) await writeSlots(client, node, { reports: changed, at });
+        if (gone.length > 0) await client.query(MAKE_ABSENT, [node.organizationId, node.nodeId, gone, at]);
+      }),
+    );
+    return true;
+  };
+}
+
+/** What of a report is not written yet, and numbers of slots that it no longer names. */
+function differences(
+  known: KnownSlots,
   reports: readonly SlotReport[],
-): Promise<boolean> {
-  const at = new Date(services.clock.now());
+): { changed: SlotReport[]; gone: number[] } {
   // A report that names a slot twice means its last word.
   const bySlot = new Map(reports.map(report => [report.slot, report]));
-  const known = await readSlots(services.db.pool, node);
-  const changed = [...bySlot.values()].filter(report => !isKnown(known.get(report.slot), report));
-  const gone = [...known].filter(([number, row]) => !bySlot.has(number) && row.state !== 'absent');
-  if (changed.length === 0 && gone.length === 0) return false;
-  await withTenantSql(services.db, node.organizationId, async client => {
-    // Twin reports of one node, from a session and the one it replaces, come one after the other.
-    await client.query('UPDATE nodes SET last_seen_at = $3 WHERE organization_id = $1 AND id = $2', [
-      node.organizationId,
-      node.nodeId,
-      at,
-    ]);
-    if (changed.length > 0) await writeSlots(client, node, { reports: changed, at });
-    if (gone.length > 0)
-      await client.query(MAKE_ABSENT, [node.organizationId, node.nodeId, gone.map(([number]) => number), at]);
-  });
-  return true;
+  return {
+    changed: [...bySlot.values()].filter(report => !isKnown(known.get(report.slot), report)),
+    gone: [...known]
+      .filter(([number, row]) => !bySlot.has(number) && row.state !== 'absent')
+      .map(([number]) => number),
+  };
 }
+
+type KnownSlots = ReadonlyMap<number, KnownSlot>;
 
 interface KnownSlot {
   number: number;
@@ -70,16 +97,19 @@ interface KnownSlot {
 
 async function readSlots(
   client: Pick<pg.Pool, 'query'>,
-  node: NodeIdentity,
-): Promise<Map<number, KnownSlot>> {
-  const { rows } = await client.query<KnownSlot>(
-    `SELECT s.number, s.usb_path, s.interface, s.source_address, s.state, s.reason, s.cause,
+  nodes: readonly NodeIdentity[],
+): Promise<KnownSlots[]> {
+  const { rows } = await client.query<KnownSlot & { place: number }>(
+    `SELECT x.place::int AS place, s.number, s.usb_path, s.interface, s.source_address, s.state, s.reason, s.cause,
             s.recovery ->> 'at' AS recovered_at, s.exit_address, s.model, s.firmware, s.virtual, m.imei
-       FROM slots s LEFT JOIN modems m ON m.id = s.modem_id
-      WHERE s.organization_id = $1 AND s.node_id = $2`,
-    [node.organizationId, node.nodeId],
+       FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS x (organization_id, node_id, place)
+       JOIN slots s ON s.organization_id = x.organization_id AND s.node_id = x.node_id
+       LEFT JOIN modems m ON m.id = s.modem_id`,
+    [nodes.map(each => each.organizationId), nodes.map(each => each.nodeId)],
   );
-  return new Map(rows.map(row => [row.number, row]));
+  const known = nodes.map(() => new Map<number, KnownSlot>());
+  for (const { place, ...row } of rows) known[place - 1]?.set(row.number, row);
+  return known;
 }
 
 function isKnown(row: KnownSlot | undefined, report: SlotReport): boolean {

@@ -4,14 +4,13 @@ import { greet } from '../ingest/greeting';
 import { ingestQuotaReport } from '../ingest/quotas';
 import { ingestModemReport } from '../ingest/reports';
 import { ingestRotations } from '../ingest/rotations';
+import type { IngestServices } from '../ingest/services';
 import { ingestUsage } from '../ingest/usage';
 import { noteStateReport } from '../rollout/publish';
-import type { StateSigner } from '../rollout/signing';
-import type { Services } from '../rpc/context';
 import type { AgentSession } from './session';
 
 export async function dispatch(
-  services: Services & { signer: StateSigner },
+  services: IngestServices,
   session: AgentSession,
   message: Uplink,
 ): Promise<void> {
@@ -27,7 +26,9 @@ export async function dispatch(
     case 'quota-report':
       return ingestQuotaReport(services, session, message.body);
     case 'state-report':
-      await noteStateReport(services.db, session.node, message.body, services.clock.now());
+      await services.turns.take(() =>
+        noteStateReport(services.db, session.node, message.body, services.clock.now()),
+      );
       services.presence.changed();
       return;
     case 'live-report':

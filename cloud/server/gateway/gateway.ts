@@ -10,27 +10,26 @@ import { withDeadline } from '@mastline/shared/base/deadline';
 import { CLOSE } from '@mastline/shared/wire/close-codes';
 import { MAX_FRAGMENTS, MAX_FRAME_BYTES, MAX_FRAME_READS } from '@mastline/shared/wire/limits';
 import { type WebSocket, WebSocketServer } from 'ws';
-import type { Database } from '../db/database';
 import type { NodeIdentity } from '../fleet/node-reports';
 import type { Presence } from '../fleet/presence';
 import type { Log } from '../log';
 import { Tallies } from '../observe/tallies';
 import { type Admissions, ownAdmissions } from './admissions';
+import { Arrivals, spreadMs } from './arrivals';
 import { type Admission, authenticate } from './authenticate';
+import type { FindNode } from './node-finder';
 import type { Nonces } from './nonces';
 import { ReadGate } from './read-gate';
 import { AgentSession, type SessionFrame } from './session';
 
-/** Upgrades that wait for the database at once; more are told to come later. */
-const MAX_PENDING_UPGRADES = 200;
 /** One timer looks at all sessions: none has its own. */
 const SWEEP_MS = 1_000;
-/** Agents are asked to come back spread over so long: a restart must not be a stampede. */
-export const MOVE_AWAY_SPREAD_MS = 5_000;
+/** Nobody is asked to come back sooner: the next process needs so long to start. */
+const MOVE_AWAY_FIRST_MS = 1_000;
 const REPLACED = 'a newer session of this node took over';
 
 export interface GatewayOptions {
-  db: Database;
+  findNode: FindNode;
   nonces: Nonces;
   /** Left out: this process is the only one. */
   admissions?: Admissions;
@@ -61,14 +60,20 @@ export class Gateway {
   readonly #frame: SessionFrame;
   readonly gate = new ReadGate();
   readonly #admissions: Admissions;
-  #pendingUpgrades = 0;
+  readonly arrivals: Arrivals;
+  /** Those whose greeting is not done yet. */
+  readonly #ungreeted = new Set<AgentSession>();
   #stopping = false;
 
   constructor(options: GatewayOptions) {
     this.#options = options;
     this.#admissions = options.admissions ?? ownAdmissions();
-    const { clock, log, presence, onMessage } = options;
     this.#tallies = options.tallies ?? new Tallies();
+    const { clock, log, presence, random, onMessage } = options;
+    this.arrivals = new Arrivals({
+      expected: () => presence.expected - this.#sessions.size,
+      ...(random === undefined ? {} : { random }),
+    });
     this.#frame = {
       clock,
       log,
@@ -79,12 +84,15 @@ export class Gateway {
         // A replaced session may still have frames in its queue: they are the node's own, and usage is safe to
         // take twice, but only the newest session says what the node is like now.
         if (message.kind !== 'usage-batch' && this.#sessions.get(nodeId) !== session) return;
-        if (message.kind === 'hello') presence.connected(nodeId);
+        if (message.kind !== 'hello') return onMessage(session, message);
+        presence.connected(nodeId);
         await onMessage(session, message);
+        this.#arrived(session);
       },
       onClosed: session => {
         const { nodeId } = session.node;
         this.#all.delete(session);
+        this.#arrived(session);
         if (this.#sessions.get(nodeId) !== session) return;
         this.#sessions.delete(nodeId);
         presence.disconnected(nodeId);
@@ -119,54 +127,66 @@ export class Gateway {
 
   /** Answers an upgrade request for `/agent`. Never rejects: every fault is answered and logged. */
   async upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
-    const { db, nonces, log } = this.#options;
+    const { findNode, nonces, log } = this.#options;
     // Without a listener a reset during the wait would end the process.
     const onError = () => socket.destroy();
     socket.on('error', onError);
-    if (this.#stopping || this.#pendingUpgrades >= MAX_PENDING_UPGRADES) {
-      this.#tallies.upgrades.add('link/busy');
-      refuse(socket, 503, {
+    if (this.#stopping || !this.arrivals.enter()) {
+      this.#refuseForNow(socket, {
         code: 'link/busy',
         message: 'The cloud is busy or about to stop. Come back later.',
       });
       return;
     }
-    this.#pendingUpgrades += 1;
     let admission: Admission;
     try {
       admission = await authenticate(
-        { db, nonces, admissions: this.#admissions },
+        { findNode, nonces, admissions: this.#admissions },
         request.headers.authorization,
       );
     } catch (error) {
+      this.arrivals.leave();
       log.error({ err: error }, 'an agent could not be authenticated');
-      this.#tallies.upgrades.add('link/fault');
-      refuse(socket, 503, {
+      this.#refuseForNow(socket, {
         code: 'link/fault',
         message: 'The cloud cannot check this node now. Come back later.',
       });
       return;
-    } finally {
-      this.#pendingUpgrades -= 1;
     }
-    if (admission.is === 'refused') {
-      log.info({ code: admission.code }, 'agent refused');
-      this.#tallies.upgrades.add(admission.code);
-      refuse(socket, admission.status, admission);
-      return;
-    }
-    if (socket.destroyed || this.#stopping) {
-      socket.destroy();
+    if (admission.is === 'refused' || socket.destroyed || this.#stopping) {
+      this.arrivals.leave();
+      if (admission.is !== 'refused') socket.destroy();
+      else {
+        log.info({ code: admission.code }, 'agent refused');
+        this.#tallies.upgrades.add(admission.code);
+        refuse(socket, admission.status, admission);
+      }
       return;
     }
     socket.off('error', onError);
     const { node, order } = admission;
-    this.#server.handleUpgrade(request, socket, head, webSocket => this.#accept(node, order, webSocket));
+    // The place is its session's from here on; an upgrade that is not WebSocket's gets no session.
+    let accepted = false;
+    this.#server.handleUpgrade(request, socket, head, webSocket => {
+      accepted = true;
+      this.#accept(node, order, webSocket);
+    });
+    if (!accepted) this.arrivals.leave();
+  }
+
+  #refuseForNow(socket: Duplex, refusal: { code: string; message: string }): void {
+    this.#tallies.upgrades.add(refusal.code);
+    refuse(socket, 503, refusal, this.arrivals.retryAfterSeconds());
+  }
+
+  #arrived(session: AgentSession): void {
+    if (this.#ungreeted.delete(session)) this.arrivals.leave();
   }
 
   #accept(node: NodeIdentity, order: number, socket: WebSocket): void {
     this.#tallies.upgrades.add('admitted');
     const session = new AgentSession(node, socket, { order, frame: this.#frame });
+    this.#ungreeted.add(session);
     const previous = this.#sessions.get(node.nodeId);
     // Two dials of a node may overtake each other between their admission and here.
     if (previous !== undefined && previous.order > order) {
@@ -190,8 +210,9 @@ export class Gateway {
     this.#sweepTimer.cancel();
     const { clock, log, random = Math.random } = this.#options;
     const sessions = [...this.#all];
+    const spread = spreadMs(sessions.length);
     for (const session of sessions)
-      session.send('move-away', { afterMs: Math.round(random() * MOVE_AWAY_SPREAD_MS) });
+      session.send('move-away', { afterMs: Math.round(MOVE_AWAY_FIRST_MS + random() * spread) });
     try {
       await withDeadline(
         Promise.all(sessions.map(each => each.settled())),
@@ -226,11 +247,17 @@ export class Gateway {
   }
 }
 
-function refuse(socket: Duplex, status: number, refusal: { code: string; message: string }): void {
+function refuse(
+  socket: Duplex,
+  status: number,
+  refusal: { code: string; message: string },
+  retryAfterSeconds?: number,
+): void {
   const body = JSON.stringify({ code: refusal.code, message: refusal.message });
   const reason =
     { 401: 'Unauthorized', 404: 'Not Found', 410: 'Gone', 503: 'Service Unavailable' }[status] ?? 'Error';
+  const retry = retryAfterSeconds === undefined ? '' : `Retry-After: ${retryAfterSeconds}\r\n`;
   socket.end(
-    `HTTP/1.1 ${status} ${reason}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+    `HTTP/1.1 ${status} ${reason}\r\n${retry}Content-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
   );
 }

@@ -13,6 +13,7 @@ import compression from 'compression';
 import express, { type ErrorRequestHandler } from 'express';
 import { z } from 'zod';
 import type { Gateway } from '../gateway/gateway';
+import type { FindNode } from '../gateway/node-finder';
 import type { Nonces } from '../gateway/nonces';
 import { logIn } from '../identity/log-in';
 import type { LoginThrottle } from '../identity/login-throttle';
@@ -41,6 +42,7 @@ export interface HttpOptions {
   sessions: Sessions;
   throttle: LoginThrottle;
   nonces: Nonces;
+  findNode: FindNode;
   gateway: Gateway;
   feed: LiveFeed;
   onEnrolled: (nodeId: string) => Promise<void>;
@@ -89,7 +91,15 @@ export async function createHttpServer(options: HttpOptions): Promise<Server> {
   app.use('/rotate', rotationRoute(services));
   app.use(
     '/agent',
-    agentRoutes({ services, db, nonces: options.nonces, log, onEnrolled: options.onEnrolled }),
+    agentRoutes({
+      services,
+      db,
+      nonces: options.nonces,
+      findNode: options.findNode,
+      arrivals: gateway.arrivals,
+      log,
+      onEnrolled: options.onEnrolled,
+    }),
   );
 
   app.use(sameOriginOnly(options.publicUrl));

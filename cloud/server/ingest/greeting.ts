@@ -1,15 +1,13 @@
 /**
  * An agent's hello: what it runs is written down, its mark told, its newest desired state sent when it lacks it. After
- * a restart of the cloud every node says hello within a minute: this is one statement to the database when nothing
- * has changed meanwhile.
+ * a restart of the cloud every node says hello within a minute: when nothing has changed meanwhile this is a share of
+ * one statement for many nodes, and neither compiled anew for sending, nor signed, nor sent.
  */
 import { PING_INTERVAL_MS, SILENCE_LIMIT_MS, silenceLimitOf } from '@mastline/shared/wire/limits';
 import type { UplinkBody, UplinkKind } from '@mastline/shared/wire/uplink';
-import { greetingFacts } from '../rollout/greeting-facts';
 import { bringUpToDate } from '../rollout/publish';
-import type { StateSigner } from '../rollout/signing';
-import type { Services } from '../rpc/context';
 import type { AgentLink } from './link';
+import type { IngestServices } from './services';
 
 /** How often nodes send live figures, milliseconds, while they are few; the more there are, the more seldom. */
 const MIN_LIVE_REPORT_MS = 1_000;
@@ -27,12 +25,12 @@ export function liveReportMs(nodes: number): number {
 }
 
 export async function greet(
-  services: Services & { signer: StateSigner },
+  services: IngestServices,
   session: AgentLink,
   hello: UplinkBody<'hello'>,
 ): Promise<void> {
   const { node } = session;
-  const facts = await greetingFacts(services, node, hello);
+  const facts = await services.readGreetingFacts(node, hello);
   if (hello.lastSequence < facts.mark)
     services.log.error(
       { nodeId: node.nodeId, mark: facts.mark, lastSequence: hello.lastSequence, epoch: hello.epoch },
@@ -51,6 +49,8 @@ export async function greet(
     takes: TAKEN,
   });
   if (facts.current !== undefined && facts.current.hash === hello.running.hash) return;
-  const state = await bringUpToDate(services, { nodeId: node.nodeId, now: services.clock.now() });
+  const state = await services.turns.take(() =>
+    bringUpToDate(services, { nodeId: node.nodeId, now: services.clock.now() }),
+  );
   if (state.hash !== hello.running.hash) session.send('desired-state', state);
 }

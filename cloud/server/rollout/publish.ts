@@ -12,7 +12,7 @@ import { inTransaction } from '../db/transaction';
 import type { NodeIdentity } from '../fleet/node-reports';
 import type { SecretStore } from '../secrets/secret-store';
 import { compileContent, contentHash, payloadOf, sha256Hex } from './compile';
-import { SETTINGS_COLUMNS, type SettingsRow, settingsOf } from './settings-sql';
+import { type SettingsRow, settingsColumns, settingsOf } from './settings-sql';
 import type { StateSigner } from './signing';
 
 interface NewestState {
@@ -40,7 +40,7 @@ export function bringUpToDate(
     const { rows } = await client.query<SettingsRow & { newest: NewestState | null }>(
       `SELECT (SELECT row_to_json(d) FROM (SELECT revision, content_hash, hash, payload, key_id, signature
                                              FROM desired_states WHERE node_id = $1
-                                            ORDER BY revision DESC LIMIT 1) d) AS newest, ${SETTINGS_COLUMNS}`,
+                                            ORDER BY revision DESC LIMIT 1) d) AS newest, ${settingsColumns('$1')}`,
       [of.nodeId],
     );
     const [row] = rows;

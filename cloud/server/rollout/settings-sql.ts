@@ -53,23 +53,26 @@ export interface SettingsRow {
   rotations: { slot_number: number; schedule: RotationSchedule }[] | null;
 }
 
-/** Columns of one row for the node `$1`; credentials of every organization that has an endpoint here, no others. */
-export const SETTINGS_COLUMNS = `
+/**
+ * Columns for the node that `node` names, a parameter or another table's column; credentials of every organization that
+ * has an endpoint here, no others.
+ */
+export const settingsColumns = (node: string) => `
   (SELECT json_agg(e) FROM (SELECT organization_id, id, name, protocols, reach, host, port, slot_numbers, open_to,
                                    chain, shadowsocks, tls
-                              FROM endpoints WHERE node_id = $1 AND deleted_at IS NULL) e) AS endpoints,
+                              FROM endpoints WHERE node_id = ${node} AND deleted_at IS NULL) e) AS endpoints,
   (SELECT json_agg(c) FROM (SELECT c.organization_id, c.id, c.username, c.verifier, c.suspended, c.limits,
                                    (SELECT q.id FROM quotas q WHERE q.credential_id = c.id) AS quota_id,
                                    CASE WHEN o.shadowsocks THEN c.secret_sealed END AS secret_sealed
                               FROM credentials c
                               JOIN (SELECT organization_id, bool_or(shadowsocks IS NOT NULL) AS shadowsocks
-                                      FROM endpoints WHERE node_id = $1 AND deleted_at IS NULL
+                                      FROM endpoints WHERE node_id = ${node} AND deleted_at IS NULL
                                      GROUP BY organization_id) o USING (organization_id)
                              WHERE c.deleted_at IS NULL) c) AS credentials,
   (SELECT json_agg(s) FROM (SELECT number, limits FROM slots
-                             WHERE node_id = $1 AND limits <> '{}'::jsonb) s) AS slot_limits,
-  (SELECT certificate FROM nodes WHERE id = $1) AS certificate,
-  (SELECT json_agg(r) FROM (SELECT slot_number, schedule FROM rotation_schedules WHERE node_id = $1) r) AS rotations`;
+                             WHERE node_id = ${node} AND limits <> '{}'::jsonb) s) AS slot_limits,
+  (SELECT certificate FROM nodes WHERE id = ${node}) AS certificate,
+  (SELECT json_agg(r) FROM (SELECT slot_number, schedule FROM rotation_schedules WHERE node_id = ${node}) r) AS rotations`;
 
 /** The row with its secrets opened. */
 export function settingsOf(nodeId: string, row: SettingsRow, secrets: SecretStore): NodeSettings {

@@ -1,6 +1,11 @@
 import { cloudTime } from '@mastline/agent/control-plane/cloud-time';
 import { usedSince } from '@mastline/agent/control-plane/lease';
-import { type LinkEnd, nextDial } from '@mastline/agent/control-plane/link-policy';
+import {
+  type LinkEnd,
+  LONGEST_RETRY_AFTER_MS,
+  nextDial,
+  retryAfterOf,
+} from '@mastline/agent/control-plane/link-policy';
 import { CLOSE } from '@mastline/shared/wire/close-codes';
 import { REFUSAL } from '@mastline/shared/wire/enrolment';
 import * as assert from 'uvu/assert';
@@ -30,6 +35,28 @@ test('waits as each end asks for', () => {
   assert.is(refused(410, 'other').is, 'stop');
   assert.is((refused(404, REFUSAL.nodeUnknown) as { afterMs: number }).afterMs, 30_000);
   assert.is((refused(503, 'cloud/busy') as { afterMs: number }).afterMs, 777);
+});
+
+test('comes back when the cloud says, within bounds, and jittered within the second', () => {
+  const busy = (retryAfter: string | undefined, random: number) =>
+    (
+      next(
+        {
+          why: 'refused',
+          status: 503,
+          code: 'link/busy',
+          detail: 'd',
+          retryAfterMs: retryAfterOf(retryAfter),
+        },
+        random,
+      ) as { afterMs: number }
+    ).afterMs;
+  assert.is(busy('25', 0), 25_000);
+  assert.is(busy('25', 0.5), 25_500);
+  assert.is(busy('0', 0), 1_000, 'never at once');
+  assert.is(busy('999999999', 0), LONGEST_RETRY_AFTER_MS);
+  for (const nonsense of [undefined, '', '-5', '1e9', '12.5', 'soon', 'Wed, 21 Oct 2026 07:28:00 GMT'])
+    assert.is(busy(nonsense, 0), 777, String(nonsense));
 });
 
 test('counts a lease by the monotonic clock within a boot and by the wall clock across boots', () => {

@@ -129,6 +129,18 @@ test('stops dialling when it was retired, by close code or by refusal', async ()
   });
 });
 
+test('comes back when a busy cloud says, not when its own back-off does', () =>
+  withAgent(async rig => {
+    await rig.up();
+    rig.cloud.misbehave.refuseChallenge = { status: 503, code: 'link/busy', retryAfter: 40 };
+    only(rig).cut();
+    const waits = () =>
+      rig.lines.filter(({ msg }) => msg === 'the link is down').map(line => Number(line.againAfterMs));
+    await rig.until(() => waits().length >= 2);
+    const [, told] = waits();
+    assert.ok(told !== undefined && told >= 40_000 && told <= 41_000, `waits ${told} ms`);
+  }));
+
 test('takes no hotel page for a cloud', () =>
   withAgent(async rig => {
     await rig.up();

@@ -1,6 +1,7 @@
 /** Why a modem does not serve, and what its box did about it: from the report to the screen. */
 import assert from 'node:assert/strict';
-import { applyModemReport } from '@mastline/cloud/server/fleet/node-reports';
+import { Turns } from '@mastline/cloud/server/db/turns';
+import { modemReports } from '@mastline/cloud/server/fleet/node-reports';
 import { readOverview } from '@mastline/cloud/server/insight/overview';
 import { RecoveryReport, type SlotReport } from '@mastline/shared/domain/modem';
 import { cloudWorld, type World } from '../../support/cloud-world';
@@ -33,8 +34,7 @@ const slot = (over: Partial<SlotReport>): SlotReport => ({
   ...over,
 });
 const report = (...slots: SlotReport[]) =>
-  applyModemReport(
-    world.services,
+  modemReports(world.services, new Turns(database.db.kind))(
     { nodeId: world.acme.node.id, organizationId: world.acme.host.active.id },
     slots,
   );

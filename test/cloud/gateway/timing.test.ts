@@ -4,6 +4,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { sharedAdmissions } from '@mastline/cloud/server/gateway/admissions';
 import { Gateway } from '@mastline/cloud/server/gateway/gateway';
+import { nodeFinder } from '@mastline/cloud/server/gateway/node-finder';
 import { Nonces } from '@mastline/cloud/server/gateway/nonces';
 import { uuidv7 } from '@mastline/shared/domain/uuid';
 import { CLOSE } from '@mastline/shared/wire/close-codes';
@@ -99,7 +100,7 @@ async function rig(): Promise<Rig> {
   const clock = fakeClock();
   const nonces = new Nonces(clock);
   const gateway = new Gateway({
-    db: database.db,
+    findNode: nodeFinder(database.db),
     nonces,
     presence: world.services.presence,
     clock,
@@ -166,7 +167,7 @@ test('a stop asks to move, spread over time, and closes with the code for it', a
   link.send('ping', { at: 1 });
   await link.next('pong');
   const closing = gateway.close(1_000);
-  assert.equal((await link.next('move-away')).afterMs, 2_500);
+  assert.equal((await link.next('move-away')).afterMs, 3_500);
   assert.equal((await link.closed).code, CLOSE.moveAway);
   await clock.advance(1_000);
   await closing;

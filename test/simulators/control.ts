@@ -51,6 +51,9 @@ const Knobs = {
   register: z.strictObject({}),
   sim: z.strictObject({ state: z.enum(SIM_KNOBS) }),
 };
+/** What can be turned of a running virtual modem. */
+export const KNOB_NAMES = Object.keys(Knobs) as (keyof typeof Knobs)[];
+export const CARRIER_KNOB_NAMES = Object.keys(Knobs.carrier.shape) as (keyof typeof Knobs.carrier.shape)[];
 
 /** Listens on `path`. Throws `simulator/state-dir` when the path is too long for a socket. */
 export async function startControl(

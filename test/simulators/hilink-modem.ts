@@ -83,7 +83,11 @@ export interface HilinkModem {
 /** Starts the stick's web server. Rejects with the system's error when its port cannot be had. */
 export async function startHilinkModem(options: HilinkModemOptions): Promise<HilinkModem> {
   const knobs: HilinkKnobs = { ...usualKnobs(), ...options.knobs };
-  const sessions = new HilinkSessions(randomText, knobs);
+  const sessions = new HilinkSessions({
+    random: randomText,
+    knobs,
+    nowMs: () => (options.clock ?? systemClock).monotonicMs(),
+  });
   const memory = freshMemory();
   const faults: Fault[] = [];
   const requests: string[] = [];

@@ -33,16 +33,23 @@ const OPEN = new Set([
 export class HilinkSessions {
   readonly #random: (length: number) => string;
   readonly #knobs: HilinkKnobs;
+  readonly #nowMs: () => number;
   /** Only the newest client's session is good. */
   #session = '';
   #tokens = new Set<string>();
   #loggedIn = false;
   #wrongTries = 0;
+  #lockedUntilMs = Number.NEGATIVE_INFINITY;
   #challenge: { clientNonce: string; serverNonce: string; salt: string } | null = null;
 
-  constructor(random: (length: number) => string, knobs: HilinkKnobs) {
-    this.#random = random;
-    this.#knobs = knobs;
+  constructor(options: {
+    random: (length: number) => string;
+    knobs: HilinkKnobs;
+    nowMs: () => number;
+  }) {
+    this.#random = options.random;
+    this.#knobs = options.knobs;
+    this.#nowMs = options.nowMs;
   }
 
   /** What `webserver/SesTokInfo` hands out; whoever else had a session before has lost it. */
@@ -88,14 +95,15 @@ export class HilinkSessions {
     return this.#loggedIn;
   }
 
+  /** Whole minutes, as the firmware counts them down. */
   remainingWait(): number {
-    return this.#wrongTries >= MAX_TRIES ? this.#knobs.lockoutMinutes : 0;
+    return Math.max(0, Math.ceil((this.#lockedUntilMs - this.#nowMs()) / 60_000));
   }
 
   /** 0, or the error number. `token` is the one that the request carried. */
   loginClassic(login: { username: string; password: string; type: string; token: string }): number {
     const { password } = this.#knobs;
-    if (this.#wrongTries >= MAX_TRIES) return TOO_MANY_TRIES;
+    if (this.remainingWait() > 0) return TOO_MANY_TRIES;
     if (this.#knobs.login === 'scram') return WRONG_PASSWORD;
     const hex = (text: string) => createHash('sha256').update(text).digest('hex');
     const base64 = (text: string) => Buffer.from(text).toString('base64');
@@ -119,7 +127,7 @@ export class HilinkSessions {
   endScram(proof: string, finalNonce: string): number {
     const challenge = this.#challenge;
     this.#challenge = null;
-    if (this.#wrongTries >= MAX_TRIES) return TOO_MANY_TRIES;
+    if (this.remainingWait() > 0) return TOO_MANY_TRIES;
     if (!challenge || finalNonce !== challenge.serverNonce) return WRONG_PASSWORD;
     // The other way about than the client does it: recover the client key from the proof, and compare its digest.
     const salt = Buffer.from(challenge.salt, 'hex');
@@ -139,6 +147,10 @@ export class HilinkSessions {
   #judge(right: boolean): number {
     if (!right) this.#wrongTries += 1;
     else this.#wrongTries = 0;
+    if (this.#wrongTries >= MAX_TRIES) {
+      this.#lockedUntilMs = this.#nowMs() + this.#knobs.lockoutMinutes * 60_000;
+      this.#wrongTries = 0;
+    }
     this.#loggedIn = right;
     return right ? 0 : WRONG_PASSWORD;
   }

@@ -277,6 +277,23 @@ test('a mode toggle puts the mode back although the modem refuses for a while', 
   assert.equal(await bad(driver.reattach('mode-toggle')), 'failed mode-fixed');
 });
 
+test('a mode toggle where there is no 3G puts the mode back, too', async () => {
+  const { driver, good, clock, modem } = start('quectel/ec25', { network: { has3g: false } });
+  await clock.advance(4000);
+  await good(driver.signal());
+  await good(driver.reattach('mode-toggle'));
+  assert.equal(modem.state.mode, '0');
+  await clock.advance(10_000);
+  assert.equal((await good(driver.registration())).state, 'registered');
+});
+
+test('the address is one of those that the carrier has', async () => {
+  const addresses = ['100.127.4.7'];
+  const { driver, good, clock } = start('quectel/ec25', { network: { addresses } });
+  await clock.advance(4000);
+  assert.equal((await good(driver.connect(null))).address, '100.127.4.7');
+});
+
 test('a modem that cannot be put back into its mode says exactly that', async () => {
   const { driver, bad, clock, modem } = start('quectel/rm520n');
   await clock.advance(4000);

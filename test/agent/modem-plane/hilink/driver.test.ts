@@ -183,6 +183,54 @@ test('keeps the wait that a lock-out imposes', async () => {
   assert.is(logins(), 2);
 });
 
+test('a network that takes its time is searched for meanwhile, and found', async () => {
+  const { driver, well, carrier } = await begin();
+  carrier.set({ registrationDelayMs: 40_000 });
+  await carrier.hangUp();
+  carrier.register();
+  assert.is((await well(driver.registration())).state, 'searching');
+  await now.advance(45_000);
+  assert.is((await well(driver.registration())).state, 'registered');
+});
+
+for (const lockoutMinutes of [1, 5])
+  test(`a lock-out of ${lockoutMinutes} minutes by wrong passwords of others is waited for`, async () => {
+    const { fault, well } = await begin({ password: 'right', lockoutMinutes });
+    await now.advance(1000);
+    // Strangers, each with a wrong one, until the stick has had enough.
+    for (let stranger = 0; stranger < 5; stranger += 1)
+      await fault(now.another({ login: { username: 'admin', password: `wrong ${stranger}` } }).signal());
+    const owner = now.another({ login: { username: 'admin', password: 'right' } });
+    const first = await fault(owner.signal());
+    assert.is(first.kind, 'locked');
+    assert.match(first.message, new RegExp(`${lockoutMinutes} minute`));
+    const before = posts().length;
+    await now.advance(lockoutMinutes * 60_000 - 5000);
+    await fault(owner.signal());
+    assert.is(posts().length, before, 'it is left alone');
+    await now.advance(6000);
+    await well(owner.signal());
+  });
+
+test('the last try of a PIN is told as such', async () => {
+  const { driver, well } = await begin({ sim: 'pin', pinTries: 1 });
+  assert.equal(await well(driver.sim()), { state: 'pin-needed', triesLeft: 1 });
+});
+
+test('the address inside the carrier’s network is read from the status where only that tells it', async () => {
+  const { driver, well } = await begin({ wanInStatus: true });
+  assert.is((await well(driver.bearer())).address, '10.9.1.1');
+});
+
+for (const rebootMs of [500, 45_000])
+  test(`a stick that takes ${rebootMs} ms to restart is unreachable meanwhile and there afterwards`, async () => {
+    const { driver, well, fault } = await begin({ rebootMs });
+    await well(driver.reset());
+    assert.is((await fault(driver.signal())).kind, 'unreachable');
+    await now.advance(rebootMs + 6000);
+    await well(driver.signal());
+  });
+
 test('somebody else who is logged in is waited for', async () => {
   const { driver, fault, well, modem } = await begin({ password: login.password }, { login });
   modem.knobs.fail = { path: 'user/login', code: 108_003, times: 1 };

@@ -2,6 +2,11 @@
 import type { Apn, DriverEvent, Outcome } from '@mastline/agent/modem-plane/driver';
 import { readFragment, readFrame, readPayload } from '@mastline/agent/modem-plane/drivers/mbim/frame';
 import { CIDS, SERVICES } from '@mastline/agent/modem-plane/drivers/mbim/services';
+import {
+  knownCauses,
+  knownProtocolErrors,
+  knownStatuses,
+} from '@mastline/agent/modem-plane/drivers/mbim/status';
 import * as assert from 'uvu/assert';
 import type { MbimKnobs } from '../../../simulators/mbim/knobs';
 import { deliverPdu } from '../../../simulators/mbim/pdu-writer';
@@ -506,6 +511,64 @@ for (const [status, expected] of [
     assert.is(fault(await on.in(on.driver.counters())), expected);
     await ends(on);
   });
+
+test('every known status gives its kind and keeps its number, and the modem is asked on', async () => {
+  const statuses = knownStatuses();
+  assert.ok(statuses.length > 35);
+  const on = await made();
+  for (const { number, kind } of statuses) {
+    on.modem.knobs.nextStatus = number;
+    assert.is(fault(await on.in(on.driver.counters())), `${kind} mbim/status-${number}`);
+    value(await on.in(on.driver.counters()));
+  }
+  await ends(on);
+});
+
+test('every known cause of a refused connection gives its kind and keeps its number', async () => {
+  const causes = knownCauses();
+  assert.ok(causes.length > 20);
+  for (const { number, kind } of causes) {
+    const on = await made({ connectCause: number });
+    assert.is(fault(await on.in(on.driver.connect(APN))), `${kind} mbim/cause-${number}`);
+    await ends(on);
+  }
+});
+
+test('every protocol error fails its command by name; only a lost session is opened again', async () => {
+  for (const number of knownProtocolErrors()) {
+    const on = await made();
+    on.modem.knobs.nextFunctionError = number;
+    const outcome = await on.in(on.driver.counters());
+    // 5, the session is not open: it is opened anew, and the command is asked again.
+    if (number === 5) value(outcome);
+    else assert.match(fault(outcome), /^(failed|busy|unreachable) mbim\//);
+    value(await on.in(on.driver.counters()));
+    await ends(on);
+  }
+});
+
+test('a network that takes its time is searched for meanwhile, and found', async () => {
+  const on = await made({ registrationDelayMs: 20_000 });
+  assert.is(value(await on.in(on.driver.registration())).state, 'searching');
+  await on.clock.advance(21_000);
+  assert.is(value(await on.in(on.driver.registration())).state, 'registered');
+  await ends(on);
+});
+
+for (const denialCause of [2, 7, 11, 15])
+  test(`a network that denies with cause ${denialCause} is a denial, and no data connection is had from it`, async () => {
+    const on = await made({ registration: 'denied', denialCause });
+    assert.is(value(await on.in(on.driver.registration())).state, 'denied');
+    assert.not(value(await on.in(on.driver.bearer())).connected);
+    await ends(on);
+  });
+
+test('the last try of a PIN is told as such, and a wrong one locks the SIM', async () => {
+  const on = await made({ sim: 'pin', pinTriesLeft: 1 });
+  assert.equal(value(await on.in(on.driver.sim())), { state: 'pin-needed', triesLeft: 1 });
+  assert.is(value(await on.in(on.driver.enterPin('9999'))).state, 'puk-needed');
+  await ends(on);
+});
 
 test('a modem that was busy when it was opened is asked later what it can do', async () => {
   const on = await made({ busyTimes: 2 });

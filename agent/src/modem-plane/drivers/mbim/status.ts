@@ -123,3 +123,16 @@ const PROTOCOL_ERRORS: ReadonlyMap<number, string> = new Map([
 export function protocolErrorText(error: number): string {
   return `${PROTOCOL_ERRORS.get(error) ?? 'an error that MBIM does not define'} (MBIM protocol error ${error})`;
 }
+
+/** Every number that has a meaning here; for tests over the whole tables. */
+export function knownStatuses(): { number: number; kind: DriverFault['kind'] }[] {
+  return [...STATUS_MEANINGS].map(([number, [kind]]) => ({ number, kind }));
+}
+
+export function knownCauses(): { number: number; kind: DriverFault['kind'] }[] {
+  return [...CAUSE_MEANINGS].map(([number, [kind]]) => ({ number, kind }));
+}
+
+export function knownProtocolErrors(): number[] {
+  return [...PROTOCOL_ERRORS.keys()];
+}

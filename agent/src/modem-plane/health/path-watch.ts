@@ -78,7 +78,8 @@ export class PathWatch {
   #abort = new AbortController();
   #timer: Timer | undefined;
   #probing = false;
-  #again = false;
+  /** Something speaks against it since the last probe began: what proved it before does not count. */
+  #doubted = false;
   #probedAt = Number.NEGATIVE_INFINITY;
   #provenAt = Number.NEGATIVE_INFINITY;
   #traffic: SlotTraffic | null = null;
@@ -136,7 +137,7 @@ export class PathWatch {
     this.#abort = new AbortController();
     this.#timer?.cancel();
     this.#path = null;
-    this.#again = false;
+    this.#doubted = false;
     this.#probing = false;
     this.#facts = NO_PATH;
     this.#stalled = 0;
@@ -146,8 +147,8 @@ export class PathWatch {
   /** Something speaks against it: probes at once. */
   doubt(): void {
     if (this.#path === null || this.#facts.proof.kind === 'unaskable') return;
-    if (this.#probing) this.#again = true;
-    else this.#schedule(0);
+    this.#doubted = true;
+    if (!this.#probing) this.#schedule(0);
   }
 
   /** The modem's API fell silent: from here on only what comes through counts. */
@@ -197,6 +198,7 @@ export class PathWatch {
     if (!mayProbe() || !this.#isWanted()) return this.#schedule(this.#pace.quietMs);
     if (!this.#budget.allows(DEAREST_PROBE_BYTES)) return this.#schedule(NO_BUDGET_PAUSE_MS);
     this.#probing = true;
+    this.#doubted = false;
     const signal = this.#abort.signal;
     let result: ProbeResult;
     try {
@@ -219,16 +221,15 @@ export class PathWatch {
     this.#take(result);
     onChange();
     if (signal.aborted) return;
-    this.#schedule(this.#again ? 0 : this.#pauseAfter());
-    this.#again = false;
+    this.#schedule(this.#doubted ? 0 : this.#pauseAfter());
   }
 
   /** A path that traffic has proven needs no probe, but for the exit address now and then. */
   #isWanted(): boolean {
     const now = this.#options.clock.monotonicMs();
     const provenLately = now - this.#provenAt < this.#pace.quietMs;
-    if (!provenLately || this.#facts.address === null) return true;
-    return this.#again || this.#stalled > 0 || now - this.#probedAt >= this.#pace.busyMs;
+    if (this.#doubted || !provenLately || this.#facts.address === null) return true;
+    return this.#stalled > 0 || now - this.#probedAt >= this.#pace.busyMs;
   }
 
   #take(result: ProbeResult): void {

@@ -106,6 +106,16 @@ test('traffic that goes out and never comes back is doubted at once, and found d
   assert.ok(proof.kind === 'silent' && proof.failures === 2 && proof.carriedBefore);
 });
 
+test('a doubt is probed at once, also when traffic has proven the path a moment ago', async () => {
+  await start();
+  traffic(0, 500);
+  traffic(0, 1000);
+  watch.apiFailed();
+  assert.is(watch.facts().provenSinceApiFailed, false);
+  assert.is(await passes(1), 1);
+  assert.is(watch.facts().provenSinceApiFailed, true);
+});
+
 test('a dead path is alive with the first byte that comes back, without a probe', async () => {
   await start();
   answer = dead;

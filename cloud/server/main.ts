@@ -45,6 +45,8 @@ async function main(): Promise<void> {
   // Before the line that says ready: whoever reads it may send a signal at once.
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
+  // Whoever says so holds our standard input open as long as it lives (installer/local/processes.ts).
+  if (process.env.MASTLINE_SUPERVISED === '1') process.stdin.resume().once('close', () => stop('SIGTERM'));
 
   cloud = await startCloud(config, log);
   log.info({ url: cloud.url, database: cloud.services.db.kind }, 'cloud is ready');

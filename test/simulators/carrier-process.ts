@@ -16,6 +16,7 @@ const END_DEADLINE_MS = 3000;
 
 type ToChild =
   | { kind: 'answer'; id: number; bytes: string | null }
+  | { kind: 'turn-away'; address: string; on: boolean }
   | { kind: 'report'; id: number; tag: string | null };
 type ToParent =
   | { kind: 'ready'; origin: Internet['origin']; dns: Internet['dns'] }
@@ -96,6 +97,7 @@ export async function startInternetIn(options: {
           reports.delete(id),
         );
       },
+      turnAway: (address, on) => send({ kind: 'turn-away', address, on }),
       close,
     };
   } catch (error) {
@@ -136,7 +138,8 @@ export async function runInternetRole(addressesJson: string): Promise<void> {
     );
     process.on('message', raw => {
       const message = raw as ToChild;
-      if (message.kind === 'answer') waiting.get(message.id)?.(message.bytes);
+      if (message.kind === 'turn-away') internet.turnAway(message.address, message.on);
+      else if (message.kind === 'answer') waiting.get(message.id)?.(message.bytes);
       else void internet.report(message.tag).then(report => send({ kind: 'report', id: message.id, report }));
     });
     send({ kind: 'ready', origin: internet.origin, dns: internet.dns });

@@ -17,6 +17,8 @@ export interface CarrierLink {
   address: string | null;
   /** False: connected by its own word, but nothing is carried. */
   carries: boolean;
+  /** False: whatever the SIM asks, a page of the carrier's that wants money answers. */
+  credit: boolean;
 }
 
 export interface CarrierOptions {
@@ -37,6 +39,7 @@ export interface CarrierStatus {
   /** Data connections and address changes so far. */
   sessions: number;
   carries: boolean;
+  credit: boolean;
   sticky: boolean;
   /** Whoever is back sooner than this after hanging up gets the same address again. */
   holdsAddressMs: number;
@@ -51,6 +54,7 @@ export class VirtualCarrier {
   #connection: CarrierStatus['connection'] = DISCONNECTED;
   #dataSwitch = true;
   #carries = true;
+  #credit = true;
   #sticky = false;
   #holdsAddressMs = 0;
   #hungUpAt = Number.NEGATIVE_INFINITY;
@@ -92,6 +96,7 @@ export class VirtualCarrier {
       address: this.#address,
       sessions: this.#sessions,
       carries: this.#carries,
+      credit: this.#credit,
       sticky: this.#sticky,
       holdsAddressMs: this.#holdsAddressMs,
       pool: this.#options.pool,
@@ -163,6 +168,12 @@ export class VirtualCarrier {
     await this.#apply();
   }
 
+  /** The SIM's money is used up, or it was topped up. */
+  async setCredit(credit: boolean): Promise<void> {
+    this.#credit = credit;
+    await this.#apply();
+  }
+
   set(knobs: {
     sticky?: boolean;
     holdsAddressMs?: number;
@@ -196,7 +207,7 @@ export class VirtualCarrier {
   }
 
   #apply(): Promise<void> {
-    const link = { address: this.#address, carries: this.#carries };
+    const link = { address: this.#address, carries: this.#carries, credit: this.#credit };
     const done = this.#applied.then(() => this.#options.apply(link));
     this.#applied = done.catch(() => undefined);
     return done;

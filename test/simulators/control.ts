@@ -12,6 +12,7 @@
  *     POST /modems/N/connection          {"up":false}        the data switch
  *     POST /modems/N/api                 {"mode":"up"|"hang"|"dead"}; an AT or MBIM modem that is dead is off the bus
  *     POST /modems/N/carrier             {"sticky":…,"holdsAddressMs":…,"registrationDelayMs":…,"connectDelayMs":…}
+ *     POST /modems/N/credit              {"left":false}      a page that wants money answers whatever is asked
  *     POST /modems/N/register            loses the network and registers again
  *     POST /modems/N/sim                 {"state":"ready"|"pin"|"absent"}, of AT and MBIM modems
  */
@@ -48,6 +49,7 @@ const Knobs = {
     registrationDelayMs: Delay.optional(),
     connectDelayMs: Delay.optional(),
   }),
+  credit: z.strictObject({ left: z.boolean() }),
   register: z.strictObject({}),
   sim: z.strictObject({ state: z.enum(SIM_KNOBS) }),
 };
@@ -166,6 +168,8 @@ async function turn({ carrier, modem }: VirtualSlot, knob: string, body: unknown
       });
       return;
     }
+    case 'credit':
+      return carrier.setCredit(parseOrExplain(Knobs.credit, body, 'credit').left);
     case 'register':
       parseOrExplain(Knobs.register, body, 'register');
       return modem.loseNetwork();
@@ -189,6 +193,7 @@ function stateOf(one: VirtualSlot) {
     interface: 'interface' in one.config ? one.config.interface : null,
     api: one.modem.mode(),
     carrier: { ...one.carrier.status(), registered: one.modem.registered() },
+    pinTries: one.modem.pinTries(),
     faults: one.modem.faults().length,
   };
 }

@@ -19,6 +19,8 @@ export interface Internet {
   origin: { url: string; address: string; port: number };
   dns: { address: string; port: number };
   report(id: string | null): Promise<OriginReport>;
+  /** The carrier answers in the origin's place whoever comes from there, and asks for money. */
+  turnAway(address: string, on: boolean): void;
   close(): Promise<void>;
 }
 
@@ -28,7 +30,13 @@ export async function startInternet(
   forward: Forward,
   policy: { addressOf?: (remote: string) => string; accepts?: (remote: string) => boolean } = {},
 ): Promise<Internet & { cut(remoteAddress: string): void }> {
-  const origin: Origin = await startOrigin({ host: addresses.host, port: addresses.originPort, ...policy });
+  const turnedAway = new Set<string>();
+  const origin: Origin = await startOrigin({
+    host: addresses.host,
+    port: addresses.originPort,
+    pays: remote => !turnedAway.has(remote),
+    ...policy,
+  });
   let dns: NameServer;
   try {
     dns = await startNameServer({
@@ -45,6 +53,7 @@ export async function startInternet(
     origin: { url: origin.url, address: origin.address, port: origin.port },
     dns: { address: dns.address, port: dns.port },
     report: async id => origin.report(id),
+    turnAway: (address, on) => void (on ? turnedAway.add(address) : turnedAway.delete(address)),
     cut: remote => origin.cut(remote),
     close: async () => {
       await origin.close();

@@ -86,10 +86,11 @@ export async function startNamespaces(options: NetworkOptions): Promise<VirtualN
         dnsPort: 53,
       },
     });
+    const carrierInternet = internet;
     const add = async (spec: ModemSpec) => {
       try {
         await buildModem(k, spec);
-        const made = await startSlot(options, spec);
+        const made = await startSlot(options, spec, carrierInternet);
         slots.push(made);
         slots.sort((a, b) => a.slot - b.slot);
         return made;
@@ -112,14 +113,14 @@ export async function startNamespaces(options: NetworkOptions): Promise<VirtualN
   }
 }
 
-async function startSlot(options: NetworkOptions, spec: ModemSpec): Promise<VirtualSlot> {
+async function startSlot(options: NetworkOptions, spec: ModemSpec, internet: Internet): Promise<VirtualSlot> {
   const k = options.instance;
   const n = spec.slot;
   const place: Place = {
     pool: poolOf(k, n),
     innerPool: Array.from({ length: POOL_SIZE }, (_, i) => `10.${k}.${n}.${POOL_SIZE + 4 * i}`),
     dnsServers: [`198.18.${k}.2`],
-    apply: linkApplier(k, n),
+    apply: linkApplier({ k, n, internet }),
     listen: () => listenIn(modemNs(k, n), HILINK_ADDRESS, 80),
     url: () => `http://${HILINK_ADDRESS}`,
     bytes: () => carried(modemNs(k, n)),
@@ -213,9 +214,21 @@ async function newNamespace(ns: string): Promise<void> {
 }
 
 /** Makes the stick's NAT and the carrier's routes say what the carrier says. */
-function linkApplier(k: number, n: number): (link: CarrierLink) => Promise<void> {
+function linkApplier({
+  k,
+  n,
+  internet,
+}: {
+  k: number;
+  n: number;
+  internet: Internet;
+}): (link: CarrierLink) => Promise<void> {
   let routed: string | null = null;
-  return async ({ address, carries }) => {
+  let turnedAway: string | null = null;
+  return async ({ address, carries, credit }) => {
+    if (turnedAway !== null) internet.turnAway(turnedAway, false);
+    turnedAway = credit ? null : address;
+    if (turnedAway !== null) internet.turnAway(turnedAway, true);
     // No data connection: the stick says so. Connected but dead: silence.
     const verdict =
       address === null ? 'oifname "wan0" reject with icmp type net-unreachable;' : carries ? '' : 'drop;';

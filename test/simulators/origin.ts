@@ -26,6 +26,8 @@ export interface OriginOptions {
   addressOf?: (remoteAddress: string) => string;
   /** False refuses the peer by a reset, as a carrier without service would. */
   accepts?: (remoteAddress: string) => boolean;
+  /** False sends every request of the peer to the carrier's shop, as carriers do with SIMs that have no money left. */
+  pays?: (remoteAddress: string) => boolean;
 }
 
 export interface Origin {
@@ -57,6 +59,7 @@ export async function startOrigin(options: OriginOptions): Promise<Origin> {
       book,
       figures,
       addressOf: options.addressOf ?? (address => address),
+      pays: () => options.pays?.(remote) ?? true,
     }).run();
   });
   await listen(server, options);
@@ -84,6 +87,10 @@ export function patternByte(offset: number): number {
   return pattern[offset % PATTERN_BYTES] ?? 0;
 }
 
+/** Where the carrier's page is; the name leads nowhere. */
+const SHOP =
+  'HTTP/1.1 302 Found\r\nlocation: http://shop.carrier.invalid/top-up\r\ncontent-length: 0\r\nconnection: close\r\n\r\n';
+
 const pattern = (() => {
   const once = Buffer.alloc(PATTERN_BYTES);
   let state = 0x9e3779b9;
@@ -99,6 +106,7 @@ interface Parts {
   book: ConnectionBook;
   figures: ConnectionReport;
   addressOf: (remoteAddress: string) => string;
+  pays: () => boolean;
 }
 
 /** One connection's life: requests in, answers out, in order. */
@@ -120,6 +128,12 @@ class Conversation {
         const head = await source.head();
         if (head === null) break;
         this.#parts.figures.requests += 1;
+        if (!this.#parts.pays()) {
+          this.#note(head);
+          // What the peer still sends is read and thrown away below.
+          await this.#write(SHOP);
+          break;
+        }
         await this.#answer(head, source);
         if (!head.keepAlive) break;
       }
@@ -144,9 +158,13 @@ class Conversation {
     }
   }
 
-  async #answer(head: RequestHead, source: ByteSource): Promise<void> {
+  #note(head: RequestHead): void {
     const id = head.query.get('id');
     if (id !== null && head.path !== '/report') this.#parts.book.tag(this.#parts.figures.connection, id);
+  }
+
+  async #answer(head: RequestHead, source: ByteSource): Promise<void> {
+    this.#note(head);
     if (head.expectContinue && head.framing.kind !== 'none')
       await this.#write('HTTP/1.1 100 Continue\r\n\r\n');
     if (head.path === '/echo') return this.#echo(head, source);
@@ -160,7 +178,7 @@ class Conversation {
       case '/sink':
         return this.#json(head, { received });
       case '/report':
-        return this.#json(head, this.#parts.book.report(id));
+        return this.#json(head, this.#parts.book.report(head.query.get('id')));
       case '/':
         return this.#text(head, 200, 'Mastline origin: /ip /bytes/N /echo /sink /report?id=\n');
       default:

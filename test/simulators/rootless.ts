@@ -44,6 +44,7 @@ export async function startRootless(options: NetworkOptions): Promise<VirtualNet
       apply: async link => {
         const before = links.get(source);
         links.set(source, link);
+        internet.turnAway(source, !link.credit);
         // A flow does not survive the address or the connection it ran over.
         if (before && (before.address !== link.address || !link.carries)) internet.cut(source);
       },
@@ -90,7 +91,7 @@ export async function startRootless(options: NetworkOptions): Promise<VirtualNet
       if (gone) await closeModem(gone);
       // Nothing leaves through a modem that is not there.
       const source = `127.${k}.${slot}.2`;
-      links.set(source, { address: null, carries: false });
+      links.set(source, { address: null, carries: false, credit: true });
       internet.cut(source);
     };
     for (const spec of options.modems) await add(spec);

@@ -11,11 +11,13 @@ import { systemClock } from '@mastline/shared/base/clock';
 import { CodedError, messageOf } from '@mastline/shared/base/coded-error';
 import type { DriverKind, Profile } from '@mastline/shared/profile/schema';
 import { startAtModemOnPty } from './at/at-modem-on-pty';
+import { READY_SIM } from './at/knobs';
 import { MODELS } from './at/models';
 import { type CarrierLink, VirtualCarrier } from './carrier';
 import { CARRIERS } from './carrier-presets';
 import { type ApiMode, startHilinkModem } from './hilink-modem';
 import { identityOf } from './hilink-replies';
+import { DEFAULT_KNOBS } from './mbim/knobs';
 import { MbimModem } from './mbim/modem';
 import { servePty } from './mbim/ports';
 import type { ModemSpec, NetworkOptions, VirtualModem } from './virtual-slot';
@@ -142,6 +144,7 @@ async function startHilink({ spec, place, options, carrier }: Parts): Promise<Ru
       setSim: () => {
         throw new CodedError('simulator/no-such-knob', 'sim: this knob is of AT and MBIM modems only');
       },
+      pinTries: () => null,
       setDelays: delays => carrier.set(delays),
       close: () => stick.close(),
     },
@@ -150,11 +153,13 @@ async function startHilink({ spec, place, options, carrier }: Parts): Promise<Ru
 
 async function startAt({ spec, place, options, carrier, delays }: Parts): Promise<RunningModem> {
   const path = devicePath(options.stateDir, spec);
-  await place.apply({ address: null, carries: true });
+  await place.apply({ address: null, carries: true, credit: true });
+  const { imei, iccid } = identityOf(options.instance, spec.slot);
   const port = await startAtModemOnPty({
     model: spec.profile,
     path,
-    imei: identityOf(options.instance, spec.slot).imei,
+    imei,
+    iccid,
     network: {
       registrationDelayMs: delays.registrationDelayMs,
       dialDelayMs: delays.connectDelayMs,
@@ -187,8 +192,11 @@ async function startAt({ spec, place, options, carrier, delays }: Parts): Promis
       },
       setSim: state => {
         modem.state.sim.state = state;
+        // Whoever opens a SIM gives it its tries back.
+        if (state === 'ready') modem.state.sim.pinTries = READY_SIM.pinTries;
         modem.state.review();
       },
+      pinTries: () => modem.state.sim.pinTries,
       setDelays: ({ registrationDelayMs, connectDelayMs }) => {
         if (registrationDelayMs !== undefined) modem.state.network.registrationDelayMs = registrationDelayMs;
         if (connectDelayMs !== undefined) modem.state.network.dialDelayMs = connectDelayMs;
@@ -201,7 +209,7 @@ async function startAt({ spec, place, options, carrier, delays }: Parts): Promis
 async function startMbim({ spec, place, options, carrier, delays }: Parts): Promise<RunningModem> {
   const path = devicePath(options.stateDir, spec);
   const { imei, imsi, iccid } = identityOf(options.instance, spec.slot);
-  await place.apply({ address: null, carries: true });
+  await place.apply({ address: null, carries: true, credit: true });
   const modem = new MbimModem({
     clock: systemClock,
     seed: options.instance * 100 + spec.slot,
@@ -230,7 +238,11 @@ async function startMbim({ spec, place, options, carrier, delays }: Parts): Prom
         modem.knobs.connectCause = up ? NO_CAUSE : NOT_SUBSCRIBED;
         if (!up) await modem.deactivate();
       },
-      setSim: sim => modem.changeSim(sim),
+      setSim: sim => {
+        if (sim === 'ready') modem.knobs.pinTriesLeft = DEFAULT_KNOBS.pinTriesLeft;
+        modem.changeSim(sim);
+      },
+      pinTries: () => modem.knobs.pinTriesLeft,
       setDelays: given => void Object.assign(modem.knobs, given),
       close: () => port.close(),
     },

@@ -43,6 +43,8 @@ export interface VirtualModem {
   setData(up: boolean): Promise<void>;
   /** The SIM asks for its PIN, is pulled out, or is well. Throws where the simulator cannot. */
   setSim(sim: SimKnob): void;
+  /** Tries of the PIN that are left; null where the simulator knows no PIN. */
+  pinTries(): number | null;
   setDelays(delays: { registrationDelayMs?: number; connectDelayMs?: number }): void;
   close(): Promise<void>;
 }

@@ -71,6 +71,7 @@ export interface AtModemOptions {
   network?: Partial<NetworkKnobs>;
   sim?: Partial<SimKnobs>;
   imei?: string;
+  iccid?: string;
   /** See modem-state.ts. */
   onBearer?: (address: string | null) => Promise<void>;
   onFailure?: (error: unknown) => void;
@@ -115,6 +116,7 @@ export class AtModem {
       ...(options.network ? { network: options.network } : {}),
       ...(options.sim ? { sim: options.sim } : {}),
       ...(options.imei ? { imei: options.imei } : {}),
+      ...(options.iccid ? { iccid: options.iccid } : {}),
       ...(options.onBearer ? { onBearer: options.onBearer } : {}),
       ...(options.onFailure ? { onFailure: options.onFailure } : {}),
     });

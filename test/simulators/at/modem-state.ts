@@ -70,7 +70,7 @@ export class ModemState {
   readonly poweredAtMs: number;
   readonly imei: string;
   readonly imsi: string;
-  readonly iccid = '8900101234567890123';
+  readonly iccid: string;
   #addressesGiven = 0;
   #freshIdentity = false;
   #timers = new Set<Timer>();
@@ -83,6 +83,7 @@ export class ModemState {
     clock: Clock;
     random: () => number;
     imei?: string;
+    iccid?: string;
     /** The network side of the host's data call: its address, or null when it ends. Awaited before the call is up. */
     onBearer?: (address: string | null) => Promise<void>;
     /** Hears of an `onBearer` that failed; without it that is an unhandled rejection. */
@@ -94,6 +95,7 @@ export class ModemState {
     this.clock = options.clock;
     this.random = options.random;
     this.imei = options.imei ?? '867962040012345';
+    this.iccid = options.iccid ?? '8900101234567890123';
     this.#onBearer = options.onBearer;
     this.#onFailure =
       options.onFailure ??

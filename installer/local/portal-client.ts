@@ -29,6 +29,10 @@ export interface PortalClient {
   /** Usage in the ledger since an instant (epoch milliseconds), by endpoint. */
   usageSince(from: number): Promise<UsageSince>;
   endpoints(): Promise<Endpoints>;
+  /** Any query. */
+  ask(procedure: string, input: unknown): Promise<unknown>;
+  /** Any mutation. */
+  tell(procedure: string, input: unknown): Promise<unknown>;
 }
 
 /** Logs in at the portal's own form. Throws `start/log-in` when it is refused. */
@@ -51,12 +55,25 @@ export async function logIn(base: string, email: string, password: string): Prom
     const url = new URL(`/api/trpc/${procedure}`, base);
     if (input !== undefined) url.searchParams.set('input', JSON.stringify(input));
     const answer = await fetch(url, { headers: { cookie }, signal: AbortSignal.timeout(DEADLINE_MS) });
-    const body: unknown = await answer.json();
-    const Envelope = z.looseObject({ result: z.looseObject({ data: schema }) });
-    return parseOrExplain(Envelope, body, `the portal's answer to ${procedure}`, 'start/portal').result.data;
+    return dataOf(procedure, await answer.json(), schema);
   };
   return {
     usageSince: from => ask('usage.since', { from }, UsageSince),
     endpoints: () => ask('endpoints.list', undefined, Endpoints),
+    ask: (procedure, input) => ask(procedure, input, z.unknown()),
+    tell: async (procedure, input) => {
+      const answer = await fetch(new URL(`/api/trpc/${procedure}`, base), {
+        method: 'POST',
+        headers: { cookie, origin: new URL(base).origin, 'content-type': 'application/json' },
+        body: JSON.stringify(input),
+        signal: AbortSignal.timeout(DEADLINE_MS),
+      });
+      return dataOf(procedure, await answer.json(), z.unknown());
+    },
   };
+}
+
+function dataOf<T>(procedure: string, body: unknown, schema: z.ZodType<T>): T {
+  const Envelope = z.looseObject({ result: z.looseObject({ data: schema }) });
+  return parseOrExplain(Envelope, body, `the portal's answer to ${procedure}`, 'start/portal').result.data;
 }

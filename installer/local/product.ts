@@ -76,6 +76,7 @@ export async function startCloud(options: {
   /** The bundled origin's echo service, for the portal's curl commands. */
   echoUrl?: string | undefined;
   env?: NodeJS.ProcessEnv;
+  readyDeadlineMs?: number;
   started?: (program: Program) => void;
 }): Promise<Program> {
   const { dataDir } = options;
@@ -107,7 +108,7 @@ export async function startCloud(options: {
       ...(options.echoUrl === undefined ? {} : { MASTLINE_ECHO_URL: options.echoUrl }),
       ...options.env,
     },
-    readyDeadlineMs: START_DEADLINE_MS,
+    readyDeadlineMs: options.readyDeadlineMs ?? START_DEADLINE_MS,
   });
   options.started?.(program);
   return program;
@@ -117,10 +118,13 @@ export async function startCloud(options: {
 export async function startAgent(options: {
   dataDir: DataDir;
   cloudUrl: string;
-  simulators: Simulators;
+  simulators: Pick<Simulators, 'origin' | 'echoUrls'>;
   allowTargets: string[];
   claimCode: string | null;
+  /** Further fields of its configuration. */
+  more?: Record<string, unknown>;
   env?: NodeJS.ProcessEnv;
+  readyDeadlineMs?: number;
   started?: (program: Program) => void;
 }): Promise<{ program: Program; statusSocket: string }> {
   const { dataDir, simulators } = options;
@@ -134,6 +138,7 @@ export async function startAgent(options: {
     echoUrls: simulators.echoUrls,
     speedTest: { downUrl: `http://${host}:${port}/bytes/{bytes}`, upUrl: `http://${host}:${port}/sink` },
     allowTargets: [`${host}:${port}`, ...options.allowTargets],
+    ...options.more,
   };
   writeFileSync(config, JSON.stringify(content, null, 2), { mode: 0o600 });
   const claim =
@@ -144,7 +149,7 @@ export async function startAgent(options: {
     args: ['run', '--config', config, ...claim],
     logFile: dataDir.at('logs', 'agent.log'),
     ...(options.env === undefined ? {} : { env: options.env }),
-    readyDeadlineMs: START_DEADLINE_MS,
+    readyDeadlineMs: options.readyDeadlineMs ?? START_DEADLINE_MS,
   });
   options.started?.(program);
   return { program, statusSocket: String(program.ready.statusSocket) };

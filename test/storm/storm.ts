@@ -1,30 +1,28 @@
 /**
- * A seeded storm over virtual modems of all kinds: misfortunes and rotations at random while customers download, then
- * a last act in which lasting misfortunes must show, then calm, in which everything must be well again; and at the end
- * nothing may be left behind. The same seed strikes the same modems in the same order.
+ * A seeded storm over virtual modems of all kinds: a whole Mastline (virtual modems, a cloud, an agent, each a process of
+ * its own) is struck by misfortunes at random and hammered by its secret rotation links while customers down- and upload;
+ * then comes a last act in which lasting misfortunes must show with their causes, on the node and in the portal; then calm,
+ * in which everything must be well again and usage exact; and at the end nothing may be left behind. The same seed strikes
+ * the same modems in the same order.
  */
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { createDataPlane } from '@mastline/agent/data-plane/data-plane';
-import { createModemPlane, type RotatingModemPlane } from '@mastline/agent/modem-plane/modem-plane';
+import { readdirSync } from 'node:fs';
 import { JOURNAL_NAME } from '@mastline/agent/modem-plane/network-journal';
 import { runIp } from '@mastline/agent/modem-plane/run-ip';
-import { VirtualSlots } from '@mastline/agent/modem-plane/virtual-slots';
-import type { Log } from '@mastline/agent/observe/log';
 import { sleep, systemClock } from '@mastline/shared/base/clock';
-import { freePort } from '../support/free-port';
+import { messageOf } from '@mastline/shared/base/coded-error';
 import { seeded } from '../support/random';
-import { type RunningNetwork, startVirtualNetwork } from '../support/virtual-network';
-import { type Kind, MISFORTUNES, type Misfortune } from './misfortunes';
-import { Traffic } from './traffic';
+import { callLink } from './links';
+import { MISFORTUNES, type Misfortune, type StormModem } from './misfortunes';
+import { type Holdings, type Programs, startPrograms } from './programs';
+import { type Bytes, misbilled, Traffic } from './traffic';
 
 export interface StormOptions {
   seed: number;
   seconds: number;
   modems: number;
   kind: 'namespaces' | 'rootless';
+  /** Removed by the caller. */
   dir: string;
-  log: Log;
   say: (line: string) => void;
 }
 
@@ -32,228 +30,336 @@ export interface StormReport {
   seed: number;
   /** How often each misfortune struck. */
   struck: Record<string, number>;
-  rotations: Record<string, number>;
+  /** What each misfortune of the last act looked like from outside. */
+  lastAct: string[];
+  /** Answers of the secret links, by status. */
+  links: Record<string, number>;
   flows: Record<string, number>;
+  billed: Bytes;
   /** What was not as it must be, in words; empty after a storm that was weathered. */
   problems: string[];
 }
 
-const WISHES = [
+const KINDS = [
   { profile: 'huawei/e3372h-153', driver: 'hilink' },
   { profile: 'quectel/rm520n', driver: 'at' },
   { profile: 'quectel/em12', driver: 'mbim' },
   { profile: 'huawei/e3372h-153', driver: 'at' },
   { profile: 'quectel/ec25', driver: 'at' },
 ] as const;
+const PINS = ['wrong', 'right', 'none'] as const;
 
 const FLOWS_A_SECOND = 5;
 const TICK_MS = 1000 / FLOWS_A_SECOND;
 /** Between two blows, on average. */
 const BLOW_EVERY_MS = 1500;
 const ROTATE_EVERY_MS = 2500;
+/** Hammered: so many ask by one link at once. */
+const CALLS_AT_ONCE = 3;
 const LASTS_MS = [1000, 8000] as const;
-const COME_UP_MS = 60_000;
-/** The ladder of recovery may be at a rung that takes its time. */
-const CALM_DOWN_MS = 150_000;
-const LOOK_MS = 100;
+const COME_UP_MS = 120_000;
+const SHOW_MS = 150_000;
+/** A refused connection is dialled again after five minutes at most. */
+const CALM_DOWN_MS = 420_000;
+const SETTLE_MS = 60_000;
+/** The agent commits every 2 seconds at least; a loaded machine may be late. */
+const QUIET_MS = 4000;
+const LOOK_MS = 200;
+const CALM_FLOWS = 5;
 
 export async function runStorm(options: StormOptions): Promise<StormReport> {
-  const storm = new Storm(options);
-  return storm.run();
+  const modems = Array.from({ length: options.modems }, (_, i): StormModem => {
+    const wish = KINDS[i % KINDS.length] ?? KINDS[0];
+    return { slot: i + 1, wish, pin: PINS[i % PINS.length] ?? 'none' };
+  });
+  const programs = await startPrograms({ ...options, modems });
+  const storm = new Storm(options, programs, modems);
+  try {
+    await storm.play();
+  } catch (error) {
+    await programs.abandon();
+    throw error;
+  }
+  return storm.end();
 }
 
 class Storm {
   readonly #options: StormOptions;
+  readonly #programs: Programs;
+  readonly #modems: readonly StormModem[];
+  readonly #traffic: Traffic;
   readonly #random: () => number;
   readonly #struck: Record<string, number> = {};
-  readonly #rotated: Record<string, number> = {};
+  readonly #lastActSeen: string[] = [];
+  readonly #answers: Record<string, number> = {};
   readonly #problems: string[] = [];
-  /** Every address that a slot has had. */
+  /** Every address that a slot has had on this machine. */
   readonly #sources = new Set<string>();
   /** What is under way, by slot. */
   readonly #ongoing = new Map<number, Misfortune>();
-  readonly #rotations = new Set<Promise<void>>();
+  readonly #calls = new Set<Promise<void>>();
+  readonly #links = new Map<number, string>();
+  #billed: Bytes = { up: 0, down: 0, flows: 0 };
 
-  constructor(options: StormOptions) {
+  constructor(options: StormOptions, programs: Programs, modems: readonly StormModem[]) {
     this.#options = options;
+    this.#programs = programs;
+    this.#modems = modems;
     this.#random = seeded(options.seed);
+    this.#traffic = new Traffic((slot, tag) => programs.target(slot, tag));
   }
 
-  async run(): Promise<StormReport> {
-    const { seed, seconds, modems, kind, dir, log, say } = this.#options;
-    const before = openFiles();
-    const stateDir = join(dir, 'net');
-    const net = await startVirtualNetwork(stateDir, kind, ['--modems', '0']);
-    const traffic = new Traffic(Math.ceil((seconds + 400) * FLOWS_A_SECOND));
-    const plane = createModemPlane({
-      slots: [],
-      sources: [new VirtualSlots({ stateDir, clock: systemClock, log })],
-      echoUrls: net.ready.echoUrls,
-      dataDir: join(dir, 'agent'),
-      clock: systemClock,
-      log,
-      openFlows: async () => 0,
-      rotation: {
-        times: { graceMs: 300, deadlineMs: 30_000, rollBackMs: 20_000 },
-        limits: { coolDownMs: 1000, perHour: 100_000, perDay: 100_000 },
-      },
+  async play(): Promise<void> {
+    const { seed, seconds, kind, say } = this.#options;
+    const count = this.#modems.length;
+    // Of its own, so that how many flows there were changes nothing of who is struck.
+    const chance = seeded(seed + 1);
+    const begin = () => this.#traffic.begin(1 + Math.floor(chance() * count), chance);
+    await this.#until(COME_UP_MS, 'all modems come up', () => this.#unwell());
+    await this.#until(COME_UP_MS, 'all endpoints are open', async () => {
+      const open = await this.#programs.listening();
+      return open === 2 * count ? [] : [`${open} of ${2 * count}`];
     });
-    const dataPlane = createDataPlane({ sink: traffic.sink, log });
-    const slots = Array.from({ length: modems }, (_, i) => i + 1);
-    try {
-      await plane.start();
-      for (const slot of slots) await net.control('POST', '/modems', WISHES[(slot - 1) % WISHES.length]);
-      const ports: number[] = [];
-      while (ports.length < slots.length) ports.push(await freePort());
-      const apply = () =>
-        dataPlane.apply({
-          endpoints: slots.map((slot, i) => ({
-            id: `e${slot}`,
-            name: `e${slot}`,
-            protocols: ['socks5'],
-            reach: 'direct',
-            listen: { host: '127.0.0.1', port: ports[i] ?? 0 },
-            slots: [slot],
-          })),
-          credentials: traffic.credentials,
-          egresses: plane.egresses(),
-          allowTargets: [`${net.ready.origin.address}:${net.ready.origin.port}`],
-        });
-      await apply();
-      plane.onChange(() => {
-        for (const { sourceAddress } of plane.slots())
-          if (sourceAddress !== null) this.#sources.add(sourceAddress);
-        apply().catch(error => this.#problems.push(`a change could not be applied: ${error}`));
-      });
-      await this.#until(COME_UP_MS, 'all modems come up', () => unwell(plane, slots));
-      say(`seed ${seed}: ${modems} modems are up, ${kind}; ${seconds} s of storm`);
-      // Of its own, so that how many flows there were changes nothing of who is struck.
-      const chance = seeded(seed + 1);
-      const begin = () =>
-        traffic.begin(ports[Math.floor(chance() * ports.length)] ?? 0, net.ready.origin, chance);
-      await this.#rage({ net, plane, slots, begin });
-      say('last act: lasting misfortunes');
-      await this.#lastAct({ net, plane, slots });
-      await this.#until(CALM_DOWN_MS, 'calm: everything is well again', () => unwell(plane, slots));
-      for (let i = 0; i < 5 * slots.length; i += 1) begin();
-      await Promise.all([traffic.end(), ...this.#rotations]);
-    } finally {
-      await dataPlane.close(1000);
-      await plane.close();
-    }
-    for (const mistake of traffic.mistakes()) this.#problems.push(`usage: ${mistake}`);
-    for (const fault of await net.faults())
+    for (const { slot, slotId } of await this.#programs.shown())
+      this.#links.set(slot, await this.#programs.makeLink(slotId));
+    // Everything has been in use once before what it holds is counted.
+    await this.#calmFlows(chance);
+    for (const { slot } of this.#modems) this.#callLink(slot);
+    await Promise.all(this.#calls);
+    await this.#until(COME_UP_MS, 'all modems are back', () => this.#unwell());
+    const before = this.#programs.holdings();
+    say(`seed ${seed}: ${count} modems are up, ${kind}; ${seconds} s of storm`);
+    await this.#rage(begin);
+    say('last act: lasting misfortunes');
+    await this.#lastAct();
+    await this.#until(CALM_DOWN_MS, 'calm: everything is well again', () => this.#unwell());
+    say('calm: usage');
+    await Promise.all([this.#traffic.end(), ...this.#calls]);
+    await this.#judgeUsage('the storm');
+    await this.#calmFlows(chance);
+    await this.#judgeUsage('the calm');
+    await this.#judgeHoldings(before);
+    for (const fault of await this.#programs.net.faults())
       this.#problems.push(`asked what a modem does not know: ${JSON.stringify(fault)}`);
-    const code = await net.stop();
-    if (code !== 0) this.#problems.push(`the virtual network ended with ${code}`);
-    await this.#leftovers(net, before);
+  }
+
+  async end(): Promise<StormReport> {
+    this.#problems.push(...this.#programs.deaths);
+    this.#problems.push(...(await this.#programs.stop()));
+    await this.#judgeNetwork();
     return {
-      seed,
+      seed: this.#options.seed,
       struck: this.#struck,
-      rotations: this.#rotated,
-      flows: traffic.summary(),
+      lastAct: this.#lastActSeen,
+      links: this.#answers,
+      flows: this.#traffic.summary(),
+      billed: this.#billed,
       problems: this.#problems,
     };
   }
 
-  async #rage(frame: {
-    net: RunningNetwork;
-    plane: RotatingModemPlane;
-    slots: number[];
-    begin: () => void;
-  }): Promise<void> {
-    const { net, plane, slots, begin } = frame;
+  async #rage(begin: () => void): Promise<void> {
     const end = systemClock.monotonicMs() + this.#options.seconds * 1000;
     let nextBlow = 0;
-    let nextRotation = 0;
+    let nextCall = 0;
     while (systemClock.monotonicMs() < end) {
       const now = systemClock.monotonicMs();
       begin();
       if (now >= nextBlow) {
         nextBlow = now + 2 * BLOW_EVERY_MS * this.#random();
-        this.#blow(net, slots);
+        this.#blow();
       }
-      if (now >= nextRotation) {
-        nextRotation = now + 2 * ROTATE_EVERY_MS * this.#random();
-        const slot = this.#one(slots);
-        // Hammered: several ask at once.
-        for (let i = 0; i < 3; i += 1) this.#rotate(plane, slot);
+      if (now >= nextCall) {
+        nextCall = now + 2 * ROTATE_EVERY_MS * this.#random();
+        const { slot } = this.#one(this.#modems);
+        for (let i = 0; i < CALLS_AT_ONCE; i += 1) this.#callLink(slot);
       }
       await sleep(systemClock, TICK_MS);
     }
     while (this.#ongoing.size > 0) await sleep(systemClock, LOOK_MS);
   }
 
-  #rotate(plane: RotatingModemPlane, slot: number): void {
-    const work = plane.rotations.rotate(slot, { askedFor: 'storm' }).then(({ outcome }) => {
-      this.#rotated[outcome] = (this.#rotated[outcome] ?? 0) + 1;
-    });
-    this.#rotations.add(work);
-    void work.finally(() => this.#rotations.delete(work));
+  #callLink(slot: number): void {
+    const url = this.#links.get(slot);
+    if (url === undefined) return;
+    const work = callLink(url).then(
+      ({ answer, problem }) => {
+        this.#answers[answer] = (this.#answers[answer] ?? 0) + 1;
+        if (problem !== null) this.#problems.push(`link of slot ${slot}: ${problem}`);
+      },
+      error => void this.#problems.push(`link of slot ${slot}: ${messageOf(error)}`),
+    );
+    this.#calls.add(work);
+    void work.finally(() => this.#calls.delete(work));
   }
 
-  #blow(net: RunningNetwork, slots: number[]): void {
-    const slot = this.#one(slots);
-    const misfortune = this.#one(MISFORTUNES.filter(one => one.kinds.includes(kindOf(slot))));
+  #blow(): void {
+    const modem = this.#one(this.#modems);
+    const misfortune = this.#one(MISFORTUNES.filter(one => one.befalls(modem)));
     const lastsMs = LASTS_MS[0] + this.#random() * (LASTS_MS[1] - LASTS_MS[0]);
-    if (this.#ongoing.has(slot)) return;
-    this.#ongoing.set(slot, misfortune);
+    if (this.#ongoing.has(modem.slot)) return;
+    if (misfortune.alone && [...this.#ongoing.values()].includes(misfortune)) return;
+    this.#ongoing.set(modem.slot, misfortune);
     this.#struck[misfortune.name] = (this.#struck[misfortune.name] ?? 0) + 1;
     void (async () => {
       try {
-        await misfortune.strike(net, slot);
+        await misfortune.strike(this.#programs.net, modem);
         await sleep(systemClock, lastsMs);
-        await misfortune.heal(net, slot);
+        await misfortune.heal(this.#programs.net, modem);
       } catch (error) {
-        this.#problems.push(`${misfortune.name} of slot ${slot} could not be played: ${error}`);
+        this.#problems.push(`${misfortune.name} of slot ${modem.slot}: ${messageOf(error)}`);
       } finally {
-        this.#ongoing.delete(slot);
+        this.#ongoing.delete(modem.slot);
       }
     })();
   }
 
-  /** Each modem gets something that lasts, and the agent must say so; then all is healed. */
-  async #lastAct({ net, plane, slots }: { net: RunningNetwork; plane: RotatingModemPlane; slots: number[] }) {
-    const acts = slots.map(slot => ({
-      slot,
-      misfortune: this.#one(MISFORTUNES.filter(one => one.disables && one.kinds.includes(kindOf(slot)))),
-    }));
-    for (const { slot, misfortune } of acts) await misfortune.strike(net, slot);
-    await this.#until(CALM_DOWN_MS, 'lasting misfortunes show', () =>
-      acts.flatMap(({ slot, misfortune }) => {
-        const report = plane.slots().find(one => one.slot === slot);
-        const ready = plane.egresses().find(one => one.slot === slot)?.ready;
-        return ready || report?.reason === ''
-          ? [`slot ${slot} (${misfortune.name}) is ${report?.state}: ${report?.reason}`]
-          : [];
-      }),
-    );
-    for (const { slot, misfortune } of acts) await misfortune.heal(net, slot);
+  /** Each modem gets something that lasts, as many different ones as there can be, and the agent must say so; then all is healed. */
+  async #lastAct(): Promise<void> {
+    const { net } = this.#programs;
+    const acts: { modem: StormModem; misfortune: Misfortune }[] = [];
+    for (const modem of this.#modems) {
+      const able = MISFORTUNES.filter(one => one.befalls(modem) && one.shows(modem) !== null);
+      const fresh = able.filter(one => acts.every(({ misfortune }) => misfortune !== one));
+      acts.push({ modem, misfortune: this.#one(fresh.length > 0 ? fresh : able) });
+    }
+    for (const { modem, misfortune } of acts) {
+      this.#options.say(`slot ${modem.slot} (${modem.wish.driver}): ${misfortune.name}`);
+      await misfortune.strike(net, modem);
+    }
+    const wrong = async () => {
+      const [slots, ready, shown] = await Promise.all([
+        this.#programs.slots(),
+        this.#programs.ready(),
+        this.#programs.shown(),
+      ]);
+      this.#lastActSeen.length = 0;
+      return acts.flatMap(({ modem, misfortune }) => {
+        const wanted = misfortune.shows(modem);
+        const report = slots.find(one => one.slot === modem.slot);
+        const told = shown.find(one => one.slot === modem.slot);
+        const said = `slot ${modem.slot} (${modem.wish.driver}, ${misfortune.name}) is ${report?.state}: ${report?.reason}`;
+        this.#lastActSeen.push(said);
+        const cause = wanted?.causes.some(one => one === report?.cause) ?? false;
+        const asWanted = cause && report?.reason !== '' && ready.has(modem.slot) === wanted?.ready;
+        if (!asWanted) return [`${said} (cause ${report?.cause}, ready ${ready.has(modem.slot)})`];
+        return told?.cause === report?.cause && told?.reason === report?.reason
+          ? []
+          : [`${said}, but the portal shows ${told?.state}: ${told?.reason}`];
+      });
+    };
+    await this.#until(SHOW_MS, 'lasting misfortunes show', wrong);
+    for (const { modem, misfortune } of acts)
+      try {
+        await misfortune.heal(net, modem);
+      } catch (error) {
+        this.#problems.push(`${misfortune.name} of slot ${modem.slot}: ${messageOf(error)}`);
+      }
+  }
+
+  /** Slots that are not connected, on the node and in the portal, without a word of complaint. */
+  async #unwell(): Promise<string[]> {
+    const [slots, shown] = await Promise.all([this.#programs.slots(), this.#programs.shown()]);
+    for (const { sourceAddress } of slots) if (sourceAddress !== null) this.#sources.add(sourceAddress);
+    return this.#modems.flatMap(({ slot, wish }) => {
+      const report = slots.find(one => one.slot === slot);
+      const told = shown.find(one => one.slot === slot);
+      const is = `slot ${slot} (${wish.driver}) is`;
+      if (report?.state !== 'connected' || report.exitAddress === null || report.reason !== '')
+        return [`${is} ${report?.state ?? 'not there'}: ${report?.reason ?? ''}`];
+      return told?.state === 'connected' && told.reason === '' && told.exitAddress === report.exitAddress
+        ? []
+        : [`${is} connected, but the portal shows ${told?.state}: ${told?.reason} (${told?.exitAddress})`];
+    });
+  }
+
+  /** Some flows of each slot, none of which may be refused or cut. */
+  async #calmFlows(chance: () => number): Promise<void> {
+    const before = this.#traffic.summary();
+    for (let i = 0; i < CALM_FLOWS; i += 1)
+      for (const { slot } of this.#modems) this.#traffic.begin(slot, chance);
+    await this.#traffic.end();
+    const { whole } = this.#traffic.summary();
+    const missing = CALM_FLOWS * this.#modems.length - (whole - before.whole);
+    if (missing > 0) this.#problems.push(`${missing} flows were refused or cut in calm weather`);
+  }
+
+  /** Spool and ledger hold the same, and what clients and origin have counted. */
+  async #judgeUsage(after: string): Promise<void> {
+    let ledger = new Map<number, Bytes>();
+    let rest: { sum: Bytes; since: number } | undefined;
+    await this.#until(SETTLE_MS, `usage after ${after}`, async () => {
+      const { pending, ...spool } = this.#programs.spool();
+      ledger = await this.#programs.ledger();
+      const sum = total(ledger.values());
+      const same = pending === 0 && sum.up === spool.up && sum.down === spool.down;
+      if (!same) {
+        rest = undefined;
+        return [`spool ${JSON.stringify(spool)}, ${pending} on the way, ledger ${JSON.stringify(sum)}`];
+      }
+      const now = systemClock.monotonicMs();
+      if (rest === undefined || rest.sum.up !== sum.up || rest.sum.down !== sum.down)
+        rest = { sum, since: now };
+      return now - rest.since >= QUIET_MS ? [] : ['not at rest'];
+    });
+    this.#billed = total(ledger.values());
+    for (const { slot } of this.#modems) {
+      const billed = ledger.get(slot) ?? { up: 0, down: 0, flows: 0 };
+      const bounds = await this.#traffic.bounds(slot, this.#programs.net);
+      for (const problem of misbilled(slot, billed, bounds))
+        this.#problems.push(`after ${after}: ${problem}`);
+    }
+  }
+
+  /** No program holds more than before the storm. */
+  async #judgeHoldings(before: Map<string, Holdings>): Promise<void> {
+    await this.#until(SETTLE_MS, 'nothing is held on to', async () => {
+      const problems: string[] = [];
+      for (const [name, { processes, files }] of this.#programs.holdings()) {
+        const was = before.get(name) ?? { processes: [], files: [] };
+        if (processes.length > was.processes.length)
+          problems.push(
+            `the ${name} has ${processes.length} processes, before it had ${was.processes.length}`,
+          );
+        if (files.length > was.files.length)
+          problems.push(
+            `the ${name} holds ${files.length} files, before it held ${was.files.length}: ${more(files, was.files)}`,
+          );
+      }
+      return problems;
+    });
+  }
+
+  /** Nothing of the run is in the network of this machine any more. */
+  async #judgeNetwork(): Promise<void> {
+    const { kind } = this.#options;
+    const { dataDir, net } = this.#programs;
+    const say = (what: string) => void this.#problems.push(`left behind: ${what}`);
+    if (readdirSync(dataDir.at('agent', 'data')).includes(JOURNAL_NAME)) say('the network journal');
+    if (kind !== 'namespaces') return;
+    const k = net.ready.instance;
+    const rules = await runIp(['rule']);
+    for (const source of this.#sources) if (rules.includes(` ${source} `)) say(`a rule from ${source}`);
+    const routes = await runIp(['route', 'show', 'table', 'all']);
+    if (new RegExp(`\\bml${k}-`).test(routes)) say('a route');
+    const names = `${await runIp(['netns', 'list'])}${await runIp(['-o', 'link'])}`;
+    if (new RegExp(`\\bml${k}-`).test(names)) say('a namespace or an interface');
   }
 
   /** Waits until nothing is wrong any more; what still is afterwards is a problem. */
-  async #until(withinMs: number, what: string, wrong: () => string[]): Promise<void> {
+  async #until(withinMs: number, what: string, wrong: () => Promise<string[]>): Promise<void> {
     const end = systemClock.monotonicMs() + withinMs;
-    while (wrong().length > 0 && systemClock.monotonicMs() < end) await sleep(systemClock, LOOK_MS);
-    for (const one of wrong()) this.#problems.push(`${what}: not within ${withinMs / 1000} s: ${one}`);
-  }
-
-  async #leftovers(net: RunningNetwork, filesBefore: number): Promise<void> {
-    const { dir, kind } = this.#options;
-    const say = (what: string) => void this.#problems.push(`left behind: ${what}`);
-    if (readdirSync(join(dir, 'agent')).includes(JOURNAL_NAME)) say('the network journal');
-    if (kind === 'namespaces') {
-      const rules = await runIp(['rule']);
-      for (const source of this.#sources) if (rules.includes(` ${source} `)) say(`a rule from ${source}`);
-      const names = `${await runIp(['netns', 'list'])}${await runIp(['-o', 'link'])}`;
-      if (new RegExp(`\\bml${net.ready.instance}-`).test(names)) say('a namespace or an interface');
-    }
-    // What was closed just now may need a turn of the event loop.
-    const end = systemClock.monotonicMs() + 10_000;
-    while ((openFiles() > filesBefore || children() !== '') && systemClock.monotonicMs() < end)
+    let left = await wrong();
+    while (left.length > 0 && systemClock.monotonicMs() < end) {
+      // What has died by itself will not get well.
+      if (this.#programs.deaths.length > 0) throw new Error(this.#programs.deaths.join('; '));
       await sleep(systemClock, LOOK_MS);
-    if (openFiles() > filesBefore) say(`${openFiles() - filesBefore} file descriptors`);
-    if (children() !== '') say(`processes ${children()}`);
+      left = await wrong();
+    }
+    for (const one of left) {
+      this.#problems.push(`${what}: not within ${withinMs / 1000} s: ${one}`);
+      this.#options.say(`✗ ${this.#problems.at(-1)}`);
+    }
   }
 
   #one<T>(all: readonly T[]): T {
@@ -263,19 +369,29 @@ class Storm {
   }
 }
 
-function kindOf(slot: number): Kind {
-  return WISHES[(slot - 1) % WISHES.length]?.driver ?? 'hilink';
+function total(all: Iterable<Bytes>): Bytes {
+  const sum: Bytes = { up: 0, down: 0, flows: 0 };
+  for (const { up, down, flows } of all) {
+    sum.up += up;
+    sum.down += down;
+    sum.flows += flows;
+  }
+  return sum;
 }
 
-function unwell(plane: RotatingModemPlane, slots: readonly number[]): string[] {
-  return slots.flatMap(slot => {
-    const report = plane.slots().find(one => one.slot === slot);
-    return report?.state === 'connected' && report.exitAddress !== null && report.reason === ''
-      ? []
-      : [`slot ${slot} is ${report?.state ?? 'not there'}: ${report?.reason ?? ''}`];
-  });
+/** What is there oftener than before, without the numbers of sockets and pipes. */
+function more(now: readonly string[], before: readonly string[]): string {
+  const count = (files: readonly string[]) => {
+    const counts = new Map<string, number>();
+    for (const file of files) {
+      const name = file.replace(/:\[\d+\]$/, '');
+      counts.set(name, (counts.get(name) ?? 0) + 1);
+    }
+    return counts;
+  };
+  const was = count(before);
+  return [...count(now)]
+    .filter(([name, n]) => n > (was.get(name) ?? 0))
+    .map(([name, n]) => `${name} ${n} (${was.get(name) ?? 0})`)
+    .join(', ');
 }
-
-const openFiles = () => readdirSync('/proc/self/fd').length;
-/** Ids of this process's children. */
-const children = () => readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8').trim();

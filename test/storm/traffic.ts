@@ -1,71 +1,49 @@
 /**
- * Customers in a storm: short downloads through every endpoint, each under a credential of its own, so that what was
- * billed can be held against what that very flow has carried. A flow may be refused or cut; then bounds hold.
+ * Customers in a storm: short downloads and uploads through every endpoint, counted by their own kernel and by the
+ * origin's, so that the bill of each slot can be held against both. A flow that is whole is billed exactly; of one that
+ * was cut the bill lies between what came out at the far end and what went in at the near one, since bytes that our
+ * kernel took (that is what is billed) may die in the modem.
  */
-import { createHash } from 'node:crypto';
-import type { UsageDelta, UsageSink } from '@mastline/agent/ports';
-import type { Credential } from '@mastline/shared/domain/endpoint';
-import { socks5 } from '../agent/data-plane/clients';
+import { type Carried, type LoadTarget, nothingCarried, oneFlow } from '../support/load';
+import type { RunningNetwork } from '../support/virtual-network';
 
-const SECRET = 'storm';
-const FLOW_DEADLINE_MS = 15_000;
-const MAX_BODY_BYTES = 300_000;
-/** Status line and headers of the origin. */
-const MAX_HEAD_BYTES = 1000;
+const MAX_DOWN_BYTES = 300_000;
+const MAX_UP_BYTES = 100_000;
+/** One flow in so many is an upload. */
+const UPLOAD_EVERY = 4;
+
+export interface Bytes {
+  up: number;
+  down: number;
+  flows: number;
+}
 
 interface Flow {
-  credential: string;
-  outcome: 'clean' | 'cut' | 'refused';
-  requestBytes: number;
-  wantedBytes: number;
-  receivedBytes: number;
+  slot: number;
+  tag: string;
+  carried: Carried;
 }
 
 export class Traffic {
-  readonly credentials: Credential[];
   readonly #flows: Flow[] = [];
-  readonly #billed = new Map<string, { upBytes: number; downBytes: number; flows: number }>();
   readonly #running = new Set<Promise<void>>();
+  readonly #target: (slot: number, tag: string) => LoadTarget;
 
-  /** `count`: as many flows as there can be. */
-  constructor(count: number) {
-    const verifier = createHash('sha256').update(SECRET).digest('hex');
-    this.credentials = Array.from({ length: count }, (_, i) => ({
-      id: `c${i}`,
-      username: `flow${i}`,
-      verifier,
-      endpointIds: null,
-      suspended: false,
-    }));
+  constructor(target: (slot: number, tag: string) => LoadTarget) {
+    this.#target = target;
   }
 
-  readonly sink: UsageSink = {
-    commit: async (deltas: readonly UsageDelta[]) => {
-      for (const { credentialId, upBytes, downBytes, flows } of deltas) {
-        const sum = this.#billed.get(credentialId) ?? { upBytes: 0, downBytes: 0, flows: 0 };
-        this.#billed.set(credentialId, {
-          upBytes: sum.upBytes + upBytes,
-          downBytes: sum.downBytes + downBytes,
-          flows: sum.flows + flows,
-        });
-      }
-    },
-  };
-
-  /** Starts a flow, unless all credentials are used up. */
-  begin(port: number, origin: { address: string; port: number }, random: () => number): void {
+  /** Starts a flow. */
+  begin(slot: number, random: () => number): void {
     const number = this.#flows.length;
-    const credential = this.credentials[number];
-    if (!credential) return;
-    const flow: Flow = {
-      credential: credential.id,
-      outcome: 'refused',
-      requestBytes: 0,
-      wantedBytes: 1 + Math.floor(random() * MAX_BODY_BYTES),
-      receivedBytes: 0,
-    };
+    const flow: Flow = { slot, tag: `storm-${number}`, carried: nothingCarried() };
     this.#flows.push(flow);
-    const work = this.#run(flow, { port, origin, username: credential.username });
+    const size = random();
+    const job =
+      number % UPLOAD_EVERY === 0
+        ? { up: 1 + Math.floor(size * MAX_UP_BYTES) }
+        : { down: 1 + Math.floor(size * MAX_DOWN_BYTES) };
+    const work = oneFlow(this.#target(slot, flow.tag), job, flow.carried);
     this.#running.add(work);
     void work.finally(() => this.#running.delete(work));
   }
@@ -75,67 +53,55 @@ export class Traffic {
     await Promise.all(this.#running);
   }
 
-  summary(): Record<Flow['outcome'], number> {
-    const count = (outcome: Flow['outcome']) => this.#flows.filter(one => one.outcome === outcome).length;
-    return { clean: count('clean'), cut: count('cut'), refused: count('refused') };
+  summary(): Record<'whole' | 'cut' | 'refused', number> {
+    const begun = this.#flows.filter(one => one.carried.flows > 0);
+    const whole = begun.filter(isWhole).length;
+    return { whole, cut: begun.length - whole, refused: this.#flows.length - begun.length };
   }
 
-  /** Every flow whose bill is not what it carried, in words. */
-  mistakes(): string[] {
-    return this.#flows.flatMap(flow => {
-      const billed = this.#billed.get(flow.credential) ?? { upBytes: 0, downBytes: 0, flows: 0 };
-      const fits =
-        flow.outcome === 'clean'
-          ? billed.upBytes === flow.requestBytes &&
-            billed.downBytes === flow.receivedBytes &&
-            billed.flows === 1
-          : flow.outcome === 'cut'
-            ? billed.upBytes <= flow.requestBytes &&
-              billed.downBytes >= flow.receivedBytes &&
-              billed.downBytes <= flow.wantedBytes + MAX_HEAD_BYTES
-            : billed.upBytes === 0 && billed.downBytes === 0;
-      return fits ? [] : [`${JSON.stringify(flow)} was billed ${JSON.stringify(billed)}`];
-    });
-  }
-
-  async #run(
-    flow: Flow,
-    way: { port: number; origin: { address: string; port: number }; username: string },
-  ): Promise<void> {
-    const { address, port } = way.origin;
-    let opened: Awaited<ReturnType<typeof socks5>>;
-    try {
-      opened = await socks5(way.port, { host: address, port }, { username: way.username, secret: SECRET });
-    } catch {
-      // Closed in the handshake: as good as refused.
-      return;
+  /** Least and most that may have been billed for a slot's flows until now; equal when none was cut. */
+  async bounds(slot: number, net: Pick<RunningNetwork, 'report'>): Promise<{ least: Bytes; most: Bytes }> {
+    const least: Bytes = { up: 0, down: 0, flows: 0 };
+    const most: Bytes = { up: 0, down: 0, flows: 0 };
+    for (const flow of this.#flows.filter(one => one.slot === slot)) {
+      const { sent, received, flows } = flow.carried;
+      if (isWhole(flow)) {
+        add(least, { up: sent, down: received, flows });
+        add(most, { up: sent, down: received, flows });
+        continue;
+      }
+      const { connections } = await net.report(flow.tag);
+      const origin = { received: 0, sent: 0 };
+      for (const { bytesReceived, bytesSent } of connections) {
+        origin.received += bytesReceived;
+        origin.sent += bytesSent;
+      }
+      add(least, { up: Math.min(origin.received, sent), down: received, flows: 0 });
+      add(most, { up: sent, down: Math.max(origin.sent, received), flows: 1 });
     }
-    const { socket } = opened;
-    if (!socket) return;
-    flow.outcome = 'cut';
-    const request = Buffer.from(
-      `GET /bytes/${flow.wantedBytes} HTTP/1.1\r\nHost: ${address}\r\nConnection: close\r\n\r\n`,
-    );
-    flow.requestBytes = request.length;
-    await new Promise<void>(resolve => {
-      const late = setTimeout(() => socket.destroy(), FLOW_DEADLINE_MS);
-      const chunks: Buffer[] = [];
-      socket.on('data', (chunk: Buffer) => {
-        flow.receivedBytes += chunk.length;
-        // Only the head is of interest.
-        if (chunks.length < 2) chunks.push(chunk);
-      });
-      socket.once('end', () => {
-        const head = Buffer.concat(chunks).indexOf('\r\n\r\n');
-        if (head >= 0 && flow.receivedBytes === head + 4 + flow.wantedBytes) flow.outcome = 'clean';
-        socket.end();
-      });
-      socket.once('close', () => {
-        clearTimeout(late);
-        resolve();
-      });
-      socket.resume();
-      socket.write(request);
-    });
+    return { least, most };
   }
+}
+
+function isWhole({ carried }: Flow): boolean {
+  return carried.flows > 0 && carried.broken === 0;
+}
+
+function add(sum: Bytes, more: Bytes): void {
+  sum.up += more.up;
+  sum.down += more.down;
+  sum.flows += more.flows;
+}
+
+/** What is wrong with a bill, in words; null when it lies within its bounds. */
+export function misbilled(
+  slot: number,
+  billed: Bytes,
+  { least, most }: { least: Bytes; most: Bytes },
+): string[] {
+  return (['up', 'down', 'flows'] as const).flatMap(what =>
+    billed[what] >= least[what] && billed[what] <= most[what]
+      ? []
+      : [`slot ${slot}: ${billed[what]} ${what} billed, ${least[what]} to ${most[what]} carried`],
+  );
 }

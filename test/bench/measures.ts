@@ -53,6 +53,8 @@ export interface Run extends Partial<Record<Figure, number>> {
   heldSeconds?: number;
   /** idle: from starting the program to the first accepted connection. */
   startMilliseconds?: number;
+  /** echo: the round trips that the percentiles are of. */
+  pings?: number;
   /** connect with several threads: each one's part of the CPU time, the busiest first. */
   threadShares?: number[];
 }

@@ -126,7 +126,12 @@ export async function measureRate(
       };
     }
     case 'echo':
-      return { ...common, p50Micros: report.p50Micros, p99Micros: report.p99Micros };
+      return {
+        ...common,
+        p50Micros: report.p50Micros,
+        p99Micros: report.p99Micros,
+        pings: report.measured,
+      };
   }
 }
 

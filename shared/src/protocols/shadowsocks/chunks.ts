@@ -8,7 +8,9 @@
  */
 import { CodedError } from '../../base/coded-error';
 import { type Aead, FORGED, TAG_BYTES } from './aead';
+import { UNPREPARED } from './gcm-blocks';
 import { GcmLengths } from './gcm-lengths';
+import { GcmPayloads, SHORT_BYTES } from './gcm-payloads';
 import type { ShadowsocksMethod } from './methods';
 
 /** A sealed length: two bytes and a tag. */
@@ -23,7 +25,8 @@ export type BrokenCause = 'forged' | 'bad-length' | 'bad-header' | 'clock-skew' 
 
 /**
  * Lengths that a stream seals or opens before it counts as busy and gets a `GcmLengths`, which costs about 10 µs and
- * 2 KiB and saves about 4 µs a chunk. Short flows never pay for it.
+ * 2 KiB and saves about 4 µs a chunk, and when a short payload comes a `GcmPayloads`, 4 KiB more and up to 3 µs less a
+ * chunk. Short flows never pay for them.
  */
 const BUSY_AFTER_LENGTHS = 8;
 
@@ -40,6 +43,7 @@ export class ChunkSealer {
   readonly aead: Aead;
   readonly #maxPayload: number;
   #lengths: GcmLengths | null = null;
+  #short: GcmPayloads | null = null;
   #lengthsDone = 0;
 
   constructor(method: ShadowsocksMethod, aead: Aead) {
@@ -54,8 +58,17 @@ export class ChunkSealer {
       const to = Math.min(plain.length, from + this.#maxPayload);
       const whole = from === 0 && to === plain.length;
       end = this.#length(to - from, out, end);
-      end = this.unit(whole ? plain : plain.subarray(from, to), out, end);
+      end = this.#payload(whole ? plain : plain.subarray(from, to), out, end);
     }
+    return end;
+  }
+
+  #payload(plain: Uint8Array, out: Buffer, at: number): number {
+    if (!this.#lengths || plain.length > SHORT_BYTES) return this.unit(plain, out, at);
+    this.#short ??= new GcmPayloads(this.#lengths.blocks);
+    const end = this.#short.seal(plain, out, at);
+    if (end === UNPREPARED) return this.unit(plain, out, at);
+    this.aead.advance();
     return end;
   }
 
@@ -83,6 +96,7 @@ export class ChunkOpener {
   readonly #aead: Aead;
   readonly #maxPayload: number;
   #lengths: GcmLengths | null = null;
+  #short: GcmPayloads | null = null;
   #lengthsDone = 0;
   /** Plaintext bytes of the payload that comes next; null while its length comes next. */
   #payloadBytes: number | null = null;
@@ -171,11 +185,18 @@ export class ChunkOpener {
   }
 
   #openPayload(unit: Buffer, out: Buffer, at: number): number {
-    const end = this.#aead.open(unit, out, at);
+    let end = this.#openShort(unit, out, at);
+    if (end === UNPREPARED) end = this.#aead.open(unit, out, at);
     if (end === FORGED) return this.#break('forged');
     this.#aead.advance();
     this.#payloadBytes = null;
     return end;
+  }
+
+  #openShort(unit: Buffer, out: Buffer, at: number): number {
+    if (!this.#lengths || unit.length - TAG_BYTES > SHORT_BYTES) return UNPREPARED;
+    this.#short ??= new GcmPayloads(this.#lengths.blocks);
+    return this.#short.open(unit, out, at);
   }
 
   /** Keeps `input[from, to)`. Room grows with what has come, not with what a length promises. */

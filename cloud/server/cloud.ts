@@ -2,16 +2,22 @@
  * Puts the cloud together and takes it down again: database, domains, gateway, HTTP, in that order, and back. One
  * owner of everything that must be freed. Flags, signals and printing are main.ts.
  */
+import { createHmac, randomUUID } from 'node:crypto';
 import type { Clock } from '@mastline/shared/base/clock';
 import { systemClock } from '@mastline/shared/base/clock';
 import { messageOf } from '@mastline/shared/base/coded-error';
 import { withDeadline } from '@mastline/shared/base/deadline';
+import { noBus } from './cluster/bus';
+import { Cluster } from './cluster/cluster';
+import { Codec, type NodeOrder } from './cluster/messages';
+import { NatsBus } from './cluster/nats-bus';
 import type { Config } from './config';
 import { type Database, openDatabase } from './db/database';
 import { migrate } from './db/migrate';
 import { Presence } from './fleet/presence';
 import { RotationOrders } from './fleet/rotation-orders';
 import { countRecentNodes, SeenNotes } from './fleet/seen-notes';
+import { sharedAdmissions } from './gateway/admissions';
 import { dispatch } from './gateway/dispatch';
 import { Gateway } from './gateway/gateway';
 import { nodeFinder } from './gateway/node-finder';
@@ -30,7 +36,7 @@ import { watchEventLoop } from './observe/event-loop';
 import { type MetricsServer, openMetricsServer } from './observe/metrics-server';
 import { Tallies } from './observe/tallies';
 import { QuotaDesk } from './quota/quota-desk';
-import { bringUpToDate } from './rollout/publish';
+import { bringUpToDate, changedSince } from './rollout/publish';
 import { loadSigner } from './rollout/signing';
 import type { Services } from './rpc/context';
 import { loadSecretKey } from './secrets/key-file';
@@ -73,25 +79,20 @@ async function startOn(
   const applied = await migrate(db);
   if (applied.length > 0) log.info({ applied }, 'database migrated');
   await ensurePartitions(db, clock.now());
-  const secrets = secretStore(loadSecretKey(config.dataDir, config.secretKey));
+  const secretKey = loadSecretKey(config.dataDir, config.secretKey);
+  const secrets = secretStore(secretKey);
   const presence = new Presence(clock);
   const usage = new BatchWriter({ db, clock, log });
   presence.expect(await countRecentNodes(db));
   const seen = new SeenNotes({ db, clock, log });
-  const rotations = new RotationOrders(clock, (nodeId, order) => {
-    const session = gateway.session(nodeId);
-    if (!session) return 'offline';
-    if (!session.takes('rotate')) return 'unsupported';
-    session.send('rotate', order);
-    return 'sent';
-  });
+  const rotations = new RotationOrders(clock, (nodeId, body) =>
+    cluster.send(nodeId, { kind: 'rotate', body }),
+  );
   const quotas = new QuotaDesk({
     db,
     clock,
-    callNode: (nodeId, credentialIds) => {
-      const session = gateway.session(nodeId);
-      if (session?.takes('quota-call')) session.send('quota-call', { credentialIds });
-    },
+    callNode: (nodeId, credentialIds) =>
+      cluster.tell(nodeId, { kind: 'quota-call', body: { credentialIds } }),
   });
   const signer = await loadSigner(db, secrets, clock.now());
   /** Compiles anew what the node should be, and sends it when it is connected. */
@@ -100,6 +101,39 @@ async function startOn(
     gateway.session(nodeId)?.send('desired-state', state);
   };
   const tallies = new Tallies();
+  /** What was set is stored: a node that does not get it now gets it with its next greeting. */
+  const pushAll = async (nodeIds: readonly string[]) => {
+    for (const nodeId of nodeIds)
+      try {
+        await push(nodeId);
+      } catch (error) {
+        log.error({ err: error, nodeId }, 'a change of settings could not be sent');
+      }
+  };
+  const pushHere = (nodeIds: readonly string[]) =>
+    pushAll(nodeIds.filter(nodeId => gateway.session(nodeId) !== undefined));
+  const processId = randomUUID();
+  const cluster = new Cluster({
+    id: processId,
+    bus:
+      config.natsUrl === null
+        ? noBus
+        : new NatsBus({ url: config.natsUrl, name: `mastline-cloud ${processId}`, clock, log }),
+    codec: new Codec(keyFor(secretKey, 'cluster')),
+    clock,
+    log,
+    ports: {
+      presence,
+      deliver: (nodeId, order) => deliver(gateway, nodeId, order),
+      replaced: (nodeId, order) => gateway.replaced(nodeId, order),
+      push: nodeIds => void pushHere(nodeIds),
+      catchUp: ms =>
+        void changedSince(db, clock.now() - ms).then(pushHere, error =>
+          log.error({ err: error }, 'what was set while NATS was away could not be read'),
+        ),
+      told: ids => rotations.told(ids),
+    },
+  });
   const services: Services = {
     db,
     secrets,
@@ -107,29 +141,27 @@ async function startOn(
     usage,
     seen,
     rotations,
+    cluster,
     quotas,
     clock,
     log,
     tallies,
     async settingsChanged(nodeIds) {
-      for (const nodeId of nodeIds)
-        try {
-          await push(nodeId);
-        } catch (error) {
-          // What was set is stored, and the node gets it with its next greeting.
-          log.error({ err: error, nodeId }, 'a change of settings could not be sent');
-        }
+      cluster.push(nodeIds);
+      await pushAll(nodeIds);
     },
   };
   const demo = config.demoSeed === null ? null : await seedDemo(services, readDemoRequest(config.demoSeed));
   const sessions = createSessions(db, { secure: config.publicUrl?.startsWith('https:') === true });
 
-  const nonces = new Nonces(clock);
+  const isOneOfMany = config.natsUrl !== null;
+  const nonces = new Nonces(clock, isOneOfMany ? keyFor(secretKey, 'link nonces') : undefined);
   const findNode = nodeFinder(db);
   const ingest = ingestServices(services, signer);
   const gateway = new Gateway({
     findNode,
     nonces,
+    ...(isOneOfMany ? { admissions: sharedAdmissions(db) } : {}),
     presence,
     clock,
     log,
@@ -143,6 +175,7 @@ async function startOn(
     clock,
     log,
     tallies,
+    processId,
   });
   const eventLoop = watchEventLoop();
   let metrics: MetricsServer | undefined;
@@ -151,6 +184,7 @@ async function startOn(
     rotations.close();
     const jobsDone = jobs.close();
     await gateway.close(GATEWAY_STOP_MS);
+    await cluster.close();
     await seen.close();
     await jobsDone;
     await metrics?.close();
@@ -187,6 +221,7 @@ async function startOn(
         log,
       );
     const address = await listen(server, config.host, config.port);
+    cluster.start();
     const host = address.family === 'IPv6' ? `[${address.address}]` : address.address;
     return {
       url: `http://${host}:${address.port}`,
@@ -226,4 +261,19 @@ async function successesOrNull({ db, clock, log }: Pick<Services, 'db' | 'clock'
     log.warn({ err: messageOf(error) }, 'metrics are served without the age of jobs');
     return null;
   }
+}
+
+/** A key for one purpose, the same in every process that has the secret key. */
+function keyFor(secretKey: Buffer, purpose: string): Buffer {
+  return createHmac('sha256', secretKey).update(`mastline ${purpose}`).digest();
+}
+
+/** Hands an order to a node's session in this process. */
+function deliver(gateway: Gateway, nodeId: string, order: NodeOrder): 'sent' | 'offline' | 'unsupported' {
+  const session = gateway.session(nodeId);
+  if (session === undefined) return 'offline';
+  if (!session.takes(order.kind)) return 'unsupported';
+  if (order.kind === 'rotate') session.send('rotate', order.body);
+  else session.send('quota-call', order.body);
+  return 'sent';
 }

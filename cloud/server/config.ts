@@ -20,6 +20,11 @@ const Config = z.object({
   PORT: z.coerce.number('must be a port number').int().min(0).max(65_535).default(8480),
   /** A PostgreSQL server, 15 or newer; without it the embedded database serves. */
   DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/, message: 'must be a postgres:// address' }).optional(),
+  /** Where the processes of one cloud find each other; without it this process is the only one. */
+  NATS_URL: z
+    .string()
+    .refine(isNatsUrl, 'must be nats:// or tls:// addresses, separated by commas')
+    .optional(),
   /** Address by which people reach the portal; https makes cookies Secure. */
   PUBLIC_URL: httpUrl.optional(),
   /** Answers with the address it sees; the portal's curl commands ask for it. */
@@ -58,6 +63,7 @@ export interface Config {
   host: string;
   port: number;
   databaseUrl: string | null;
+  natsUrl: string | null;
   publicUrl: string | null;
   echoUrl: string;
   secretKey: Buffer | null;
@@ -88,11 +94,17 @@ export function readConfig(argv: readonly string[], env: Record<string, string |
   for (const [flag, value] of Object.entries(flagsOf(argv)))
     if (value !== undefined) given[FLAGS[flag as keyof typeof FLAGS]] = value;
   const parsed = parseOrExplain(Config, given, 'The configuration', 'config/invalid');
+  if (parsed.NATS_URL !== undefined && parsed.DATABASE_URL === undefined)
+    throw new CodedError('config/invalid', 'NATS_URL without DATABASE_URL', {
+      userMessage:
+        'The configuration: NATS_URL is for several processes, and those share a PostgreSQL server: set DATABASE_URL too, or leave NATS_URL out.',
+    });
   return {
     dataDir: resolve(parsed.MASTLINE_DATA_DIR),
     host: parsed.HOST,
     port: parsed.PORT,
     databaseUrl: parsed.DATABASE_URL ?? null,
+    natsUrl: parsed.NATS_URL ?? null,
     publicUrl: parsed.PUBLIC_URL ?? null,
     echoUrl: parsed.MASTLINE_ECHO_URL,
     secretKey: parsed.MASTLINE_SECRET_KEY ?? null,
@@ -105,6 +117,13 @@ export function readConfig(argv: readonly string[], env: Record<string, string |
     logLevel: parsed.LOG_LEVEL,
     demoSeed: parsed.demoSeed ?? null,
   };
+}
+
+function isNatsUrl(text: string): boolean {
+  return text.split(',').every(part => {
+    const url = URL.canParse(part.trim()) ? new URL(part.trim()) : undefined;
+    return url !== undefined && ['nats:', 'tls:'].includes(url.protocol) && url.hostname !== '';
+  });
 }
 
 function flagsOf(argv: readonly string[]): Record<string, string | undefined> {

@@ -94,6 +94,27 @@ const rules: Rule[] = [
     because: 'one owner of the link',
   },
   {
+    from: 'cloud/server/cluster/',
+    never: [
+      'cloud/server/gateway/',
+      'cloud/server/ingest/',
+      'cloud/server/insight/',
+      'cloud/server/ledger/',
+      'cloud/server/quota/',
+      'cloud/server/rollout/',
+      'cloud/server/rpc/',
+      'cloud/server/http/',
+      'pg',
+    ],
+    because: 'the cluster carries what others say by ports; what must be exact is not its business',
+  },
+  {
+    from: 'cloud/server/',
+    except: ['cloud/server/cluster/'],
+    never: ['nats'],
+    because: 'one owner of the bus',
+  },
+  {
     from: 'cloud/app/',
     except: ['cloud/app/api.server.ts'],
     never: ['cloud/server/'],

@@ -38,6 +38,8 @@ export interface World {
   operator: Viewer;
 }
 
+const ALONE = { bus: 'none' as const, awayMs: 0, peers: 0, nodesElsewhere: 0, refused: {} };
+
 export async function cloudWorld(db: Database, startMs = Date.UTC(2026, 10, 23, 12)): Promise<World> {
   const clock = fakeClock(startMs);
   const log = pino({ level: 'silent' });
@@ -50,7 +52,9 @@ export async function cloudWorld(db: Database, startMs = Date.UTC(2026, 10, 23, 
     usage: new BatchWriter({ db, clock, log }),
     seen: new SeenNotes({ db, clock, log }),
     // Nobody is connected to a world without a gateway.
-    rotations: new RotationOrders(clock, () => 'offline'),
+    rotations: new RotationOrders(clock, async () => 'offline'),
+    // Nor is there another process.
+    cluster: { told: () => undefined, figures: () => ALONE },
     // Nor can anybody be called for bytes.
     quotas: new QuotaDesk({ db, clock, callNode: () => undefined }),
     log,

@@ -21,6 +21,7 @@ export async function testCloud(over: Partial<Config> = {}, clock: Clock = syste
     host: '127.0.0.1',
     port: 0,
     databaseUrl: place.databaseUrl,
+    natsUrl: null,
     publicUrl: null,
     echoUrl: 'https://api.ipify.org',
     secretKey: null,

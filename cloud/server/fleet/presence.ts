@@ -6,6 +6,8 @@ import type { SlotFigures } from '@mastline/shared/domain/modem';
 
 /** Figures older than this, or than two and a half of the node's intervals, are shown as zero: it has stopped. */
 export const FIGURES_LIFETIME_MS = 10_000;
+/** Somebody looks at figures of nodes elsewhere as long as the last look is not older: live feeds look every 5 s. */
+const LOOK_LIFETIME_MS = 12_000;
 
 interface Entry {
   /** Interval between reports that the node was asked for, milliseconds. */
@@ -24,6 +26,9 @@ export class Presence {
   readonly #reported = new Map<string, Entry>();
   #expected = 0;
   readonly #listeners = new Set<() => void>();
+  readonly #moveListeners = new Set<(nodeId: string, order: number | null) => void>();
+  readonly #reportListeners = new Set<(nodeId: string) => void>();
+  #lookedElsewhereMs = Number.NEGATIVE_INFINITY;
   readonly #monotonicMs: () => number;
 
   constructor(clock: { monotonicMs(): number }) {
@@ -44,18 +49,39 @@ export class Presence {
     this.#expected = nodes;
   }
 
-  /** Ids of the nodes connected to this process. */
-  here(): IterableIterator<string> {
-    return this.#online.keys();
-  }
-
-  connected(nodeId: string): void {
+  /** `order`: of the node's sessions the one with the highest is the newest. */
+  connected(nodeId: string, order = 0): void {
     this.#online.set(nodeId, { everyMs: 0, receivedAtMonotonicMs: 0, figures: NO_FIGURES });
+    for (const listener of this.#moveListeners) listener(nodeId, order);
     this.changed();
   }
 
   disconnected(nodeId: string): void {
-    if (this.#online.delete(nodeId)) this.changed();
+    if (!this.#online.delete(nodeId)) return;
+    for (const listener of this.#moveListeners) listener(nodeId, null);
+    this.changed();
+  }
+
+  /** Calls `listener` when a node came to this process (with its session's order) or left it (null). */
+  onMove(listener: (nodeId: string, order: number | null) => void): () => void {
+    this.#moveListeners.add(listener);
+    return () => this.#moveListeners.delete(listener);
+  }
+
+  /** Calls `listener` when a node of this process sent figures. */
+  onReport(listener: (nodeId: string) => void): () => void {
+    this.#reportListeners.add(listener);
+    return () => this.#reportListeners.delete(listener);
+  }
+
+  /** What a node of this process said last. */
+  said(nodeId: string): { everyMs: number; figures: readonly SlotFigures[] } | undefined {
+    return this.#online.get(nodeId);
+  }
+
+  /** Somebody here looks at figures of nodes that other processes hold. */
+  get looksElsewhere(): boolean {
+    return this.#monotonicMs() - this.#lookedElsewhereMs <= LOOK_LIFETIME_MS;
   }
 
   /** The node was asked to report so often. */
@@ -69,6 +95,7 @@ export class Presence {
     if (entry === undefined) return;
     entry.receivedAtMonotonicMs = this.#monotonicMs();
     entry.figures = figures;
+    for (const listener of this.#reportListeners) listener(nodeId);
     this.changed();
   }
 
@@ -109,7 +136,9 @@ export class Presence {
 
   /** Figures of one slot; undefined when there are none that are fresh. */
   figures(nodeId: string, slot: number): SlotFigures | undefined {
-    const entry = this.#online.get(nodeId) ?? this.#reported.get(nodeId);
+    const here = this.#online.get(nodeId);
+    if (here === undefined && this.isOnline(nodeId)) this.#lookedElsewhereMs = this.#monotonicMs();
+    const entry = here ?? this.#reported.get(nodeId);
     if (entry === undefined) return undefined;
     const lifetimeMs = Math.max(FIGURES_LIFETIME_MS, 2.5 * entry.everyMs);
     if (this.#monotonicMs() - entry.receivedAtMonotonicMs > lifetimeMs) return undefined;

@@ -1,15 +1,18 @@
 /**
- * Rotations that this process has asked nodes for and waits to hear of. In memory: what was asked and what came of it
+ * Rotations that somebody of this process waits to hear of. In memory: what was asked and what came of it
  * is in the database (rotations.ts), this only spares those who wait from looking again and again.
  */
 import type { Clock, Timer } from '@mastline/shared/base/clock';
 import type { DownlinkBody } from '@mastline/shared/wire/downlink';
 
-/** `unsupported`: its agent is older than rotations by request. */
-export type Delivery = 'sent' | 'offline' | 'unsupported';
+/**
+ * `unsupported`: its agent is older than rotations by request. `unreachable`: it is not here, and other processes
+ * cannot be asked now.
+ */
+export type Delivery = 'sent' | 'offline' | 'unsupported' | 'unreachable';
 
-/** Hands a request to a node's live session; given by the gateway, which fleet does not know. */
-export type RotationDoor = (nodeId: string, order: DownlinkBody<'rotate'>) => Delivery;
+/** Hands a request to a node's live session, whichever process has it; fleet knows neither gateway nor cluster. */
+export type RotationDoor = (nodeId: string, order: DownlinkBody<'rotate'>) => Promise<Delivery>;
 
 /** The node's own deadlines (240 s, 90 s for the way back, 150 s for a driver that hangs), and some. */
 export const UNANSWERED_AFTER_MS = 500_000;
@@ -34,14 +37,21 @@ export class RotationOrders {
   }
 
   /** Asks the node. What comes of it is heard by `ended`. */
-  send(nodeId: string, order: { id: string; slot: number; askedFor: string }): Delivery {
-    const delivery = this.#door(nodeId, { ...order, deadlineMs: DEADLINE_MS });
-    if (delivery === 'sent' && this.#waiting.size < MAX_WAITING) this.#await(order.id);
+  async send(nodeId: string, order: { id: string; slot: number; askedFor: string }): Promise<Delivery> {
+    // Before it is sent: a node elsewhere may have told what came of it before we hear that it was sent.
+    this.#await(order.id);
+    let delivery: Delivery = 'offline';
+    try {
+      delivery = await this.#door(nodeId, { ...order, deadlineMs: DEADLINE_MS });
+    } finally {
+      if (delivery !== 'sent') this.#waiting.get(order.id)?.end();
+    }
     return delivery;
   }
 
-  /** Resolves when the node has told what came of it, or after `ms`. At once when nothing is known of it here. */
+  /** Resolves when the node has told what came of it, or after `ms`; it may have been asked for by another process. */
   async ended(id: string, ms: number): Promise<void> {
+    this.#await(id);
     const waiting = this.#waiting.get(id);
     if (!waiting) return;
     let timer: Timer | undefined;
@@ -62,6 +72,7 @@ export class RotationOrders {
   }
 
   #await(id: string): void {
+    if (this.#waiting.has(id) || this.#waiting.size >= MAX_WAITING) return;
     let resolve = () => {};
     const ended = new Promise<void>(done => {
       resolve = done;

@@ -98,7 +98,7 @@ export async function startRotation(
     ),
   );
   // After the row: the answer may be faster than the database.
-  const delivery = rotations.send(slot.nodeId, { id, slot: slot.number, askedFor: by.askedFor });
+  const delivery = await rotations.send(slot.nodeId, { id, slot: slot.number, askedFor: by.askedFor });
   if (delivery !== 'sent')
     await withTenantSql(db, slot.organizationId, client =>
       client.query(
@@ -112,6 +112,7 @@ export async function startRotation(
 const WHY_NOT = {
   offline: 'the node is not connected to the cloud',
   unsupported: 'the agent on this node is too old for rotations by request: update it',
+  unreachable: 'the node is not connected to this process of the cloud, and the others cannot be reached now',
 } as const;
 
 /** One rotation of a slot; throws `fleet/no-such-rotation`. */
@@ -136,7 +137,11 @@ export async function awaitRotation(
 ): Promise<RotationView> {
   const now = await readRotation(services, slot, of.id);
   if (now.outcome !== null || of.ms <= 0) return now;
-  await services.rotations.ended(of.id, of.ms);
+  const ended = services.rotations.ended(of.id, of.ms);
+  // It may have ended after the look and before the wait.
+  const meanwhile = await readRotation(services, slot, of.id);
+  if (meanwhile.outcome !== null) return meanwhile;
+  await ended;
   return readRotation(services, slot, of.id);
 }
 

@@ -85,7 +85,7 @@ export class Gateway {
         // take twice, but only the newest session says what the node is like now.
         if (message.kind !== 'usage-batch' && this.#sessions.get(nodeId) !== session) return;
         if (message.kind !== 'hello') return onMessage(session, message);
-        presence.connected(nodeId);
+        presence.connected(nodeId, session.order);
         await onMessage(session, message);
         this.#arrived(session);
       },
@@ -105,6 +105,12 @@ export class Gateway {
   session(nodeId: string): AgentSession | undefined {
     const session = this.#sessions.get(nodeId);
     return session?.greeted === true ? session : undefined;
+  }
+
+  /** Another process has a session of this node, with this order: ours is closed if it is the older one. */
+  replaced(nodeId: string, order: number): void {
+    const session = this.#sessions.get(nodeId);
+    if (session !== undefined && session.order < order) session.close(CLOSE.replaced, REPLACED);
   }
 
   /** Sessions there are, replaced ones included. */

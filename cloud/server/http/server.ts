@@ -80,7 +80,7 @@ export async function createHttpServer(options: HttpOptions): Promise<Server> {
   app.get('/readyz', async (_request, response) => {
     try {
       await withDeadline(db.pool.query('SELECT 1'), READY_DEADLINE_MS, 'asking the database', clock);
-      response.type('text/plain').send('ready\n');
+      response.type('text/plain').send(`ready\n${otherProcesses(services)}`);
     } catch (error) {
       log.warn({ err: error }, 'not ready');
       response.status(503).type('text/plain').send('the database does not answer\n');
@@ -183,6 +183,14 @@ const ROUTES: readonly [string, string][] = [
 
 function routeClass(path: string): string {
   return ROUTES.find(([prefix]) => path === prefix || path.startsWith(`${prefix}/`))?.[1] ?? 'pages';
+}
+
+/** What a process that is one of many says of the others; it serves without them, too. */
+function otherProcesses({ cluster }: Pick<Services, 'cluster'>): string {
+  const { bus, awayMs, peers } = cluster.figures();
+  if (bus === 'none') return '';
+  if (bus === 'up') return `other processes: ${peers}\n`;
+  return `NATS is away for ${Math.round(awayMs / 1000)} s: this process goes on by itself\n`;
 }
 
 /** For programs that log in without a page: the same throttle, the same cookie. */

@@ -12,5 +12,6 @@ export async function ingestRotations(
   const ids = await noteRotations(services, session.node, body.rotations);
   if (session.takes('rotations-noted')) session.send('rotations-noted', { ids });
   services.rotations.told(ids);
+  services.cluster.told(ids);
   services.presence.changed();
 }

@@ -84,6 +84,15 @@ export function bringUpToDate(
   });
 }
 
+/** Nodes for which something was set since then. */
+export async function changedSince(db: Pick<Database, 'pool'>, since: number): Promise<string[]> {
+  const { rows } = await db.pool.query<{ node_id: string }>(
+    'SELECT DISTINCT node_id FROM desired_states WHERE created_at >= $1',
+    [new Date(since)],
+  );
+  return rows.map(row => row.node_id);
+}
+
 /** What the payload of a revision is sealed for. */
 const payloadPurpose = (of: { nodeId: string; revision: number }) =>
   `desired-state:${of.nodeId}:${of.revision}`;

@@ -1,5 +1,6 @@
 /** What a procedure stands on: the viewer (already resolved) and the services of this process. */
 import type { Clock } from '@mastline/shared/base/clock';
+import type { Cluster } from '../cluster/cluster';
 import type { Database } from '../db/database';
 import type { Presence } from '../fleet/presence';
 import type { RotationOrders } from '../fleet/rotation-orders';
@@ -21,6 +22,8 @@ export interface Services {
   seen: SeenNotes;
   /** Rotations that nodes were asked for. */
   rotations: RotationOrders;
+  /** This process among the others, if there are others. */
+  cluster: Pick<Cluster, 'told' | 'figures'>;
   /** Lends quotas to nodes. */
   quotas: QuotaDesk;
   clock: Clock;

@@ -7,6 +7,9 @@
 
 /** From here on challenges are refused: work enough for any machine, and a fraction of a second of it. */
 export const MAX_ARRIVING = 256;
+/** An event loop that is later than this has too much to do already: fewer are let in, and never fewer than the least. */
+const BEARABLE_LAG_MS = 100;
+const LEAST_ARRIVING = 16;
 /** From here on upgrades are too; those with a challenge in hand come before new ones. */
 export const MAX_ARRIVING_UPGRADES = 4 * MAX_ARRIVING;
 /** What nodes are asked to spread over: so many a second. */
@@ -25,6 +28,7 @@ export class Arrivals {
   readonly #expected: () => number;
   readonly #random: () => number;
   #arriving = 0;
+  #limit = MAX_ARRIVING;
   #refused = 0;
 
   /** `expected`: nodes that may still come. */
@@ -45,7 +49,13 @@ export class Arrivals {
 
   /** Whether a challenge may be given out. */
   mayAsk(): boolean {
-    return this.#arriving < MAX_ARRIVING;
+    return this.#arriving < this.#limit;
+  }
+
+  /** How late this process's event loop was of late, milliseconds. */
+  noteLag(ms: number): void {
+    const share = BEARABLE_LAG_MS / Math.max(BEARABLE_LAG_MS, ms);
+    this.#limit = Math.max(LEAST_ARRIVING, Math.round(MAX_ARRIVING * share));
   }
 
   /** Takes a place; false when there is none. Each place taken is given back by `leave`. */

@@ -63,6 +63,7 @@ export class Gateway {
   readonly arrivals: Arrivals;
   /** Those whose greeting is not done yet. */
   readonly #ungreeted = new Set<AgentSession>();
+  #sweptMs: number;
   #stopping = false;
 
   constructor(options: GatewayOptions) {
@@ -98,6 +99,7 @@ export class Gateway {
         presence.disconnected(nodeId);
       },
     };
+    this.#sweptMs = clock.monotonicMs();
     this.#sweepTimer = clock.every(SWEEP_MS, () => this.#sweep());
   }
 
@@ -207,6 +209,8 @@ export class Gateway {
 
   #sweep(): void {
     const now = this.#options.clock.monotonicMs();
+    this.arrivals.noteLag(now - this.#sweptMs - SWEEP_MS);
+    this.#sweptMs = now;
     for (const session of this.#all) session.sweep(now);
   }
 

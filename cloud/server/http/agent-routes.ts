@@ -1,13 +1,10 @@
-/** The two HTTP exchanges before a link: enrolment and challenge. Refusals are WireRefusal with a fitting status. */
+/** Enrolment over HTTP; challenges are challenge.ts. Refusals are WireRefusal with a fitting status. */
 import { CodedError } from '@mastline/shared/base/coded-error';
 import { parseOrExplain } from '@mastline/shared/base/problems';
-import { ChallengeRequest, type EnrolReply, EnrolRequest, REFUSAL } from '@mastline/shared/wire/enrolment';
-import express, { type ErrorRequestHandler, type Response, type Router } from 'express';
+import { type EnrolReply, EnrolRequest, REFUSAL } from '@mastline/shared/wire/enrolment';
+import express, { type ErrorRequestHandler, type Router } from 'express';
 import type { Database } from '../db/database';
 import { enrolNode } from '../fleet/enrol';
-import type { Arrivals } from '../gateway/arrivals';
-import type { FindNode } from '../gateway/node-finder';
-import type { Nonces } from '../gateway/nonces';
 import type { Log } from '../log';
 import { trustedKeys } from '../rollout/signing';
 import type { Services } from '../rpc/context';
@@ -27,20 +24,12 @@ const STATUS: Record<string, number> = {
 export function agentRoutes(options: {
   services: Services;
   db: Database;
-  nonces: Nonces;
-  findNode: FindNode;
-  arrivals: Arrivals;
   log: Log;
   /** Runs before the reply: what the new node shall be is set when it first connects. */
   onEnrolled: (nodeId: string) => Promise<void>;
 }): Router {
-  const { services, db, nonces, findNode, arrivals, log } = options;
+  const { services, db, log } = options;
   const router = express.Router();
-  router.post('/challenge', (_request, response, next) => {
-    // Before a byte of the body is read: this is what most are told while ten thousand come back at once.
-    if (arrivals.mayAsk()) next();
-    else busy(response, arrivals.retryAfterSeconds());
-  });
   router.use(
     express.json({
       limit: MAX_BODY,
@@ -65,22 +54,6 @@ export function agentRoutes(options: {
     }
   });
 
-  router.post('/challenge', async (request, response, next) => {
-    try {
-      const { nodeId } = parseOrExplain(ChallengeRequest, request.body, 'The challenge request');
-      const found = await findNode(nodeId);
-      if (found.is === 'refused') {
-        response.status(found.status).json({ code: found.code, message: found.message });
-        return;
-      }
-      response.set('Cache-Control', 'no-store').json({ nonce: nonces.issue(nodeId) });
-    } catch (error) {
-      if (error instanceof CodedError && error.code === 'db/busy')
-        busy(response, arrivals.retryAfterSeconds());
-      else next(error);
-    }
-  });
-
   router.use((_request, response) => {
     response
       .status(404)
@@ -88,13 +61,6 @@ export function agentRoutes(options: {
   });
   router.use(refusalOf(log));
   return router;
-}
-
-function busy(response: Response, retryAfterSeconds: number): void {
-  response
-    .status(503)
-    .set({ 'Retry-After': String(retryAfterSeconds), Connection: 'close' })
-    .json({ code: 'link/busy', message: 'The cloud is busy. Come back later.' });
 }
 
 function refusalOf(log: Log): ErrorRequestHandler {

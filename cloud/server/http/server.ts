@@ -22,6 +22,7 @@ import type { LiveFeed } from '../insight/live-feed';
 import { appRouter } from '../router';
 import type { RpcContext, Services } from '../rpc/context';
 import { agentRoutes } from './agent-routes';
+import { challengeHandler } from './challenge';
 import { echoRoute } from './echo';
 import { liveRoute } from './live';
 import { portalRoutes } from './portal';
@@ -94,9 +95,6 @@ export async function createHttpServer(options: HttpOptions): Promise<Server> {
     agentRoutes({
       services,
       db,
-      nonces: options.nonces,
-      findNode: options.findNode,
-      arrivals: gateway.arrivals,
       log,
       onEnrolled: options.onEnrolled,
     }),
@@ -154,9 +152,18 @@ export async function createHttpServer(options: HttpOptions): Promise<Server> {
   );
   app.use(lastResort(options));
 
+  const challenge = challengeHandler({
+    nonces: options.nonces,
+    findNode: options.findNode,
+    arrivals: gateway.arrivals,
+    log,
+    answered: status => services.tallies.requests.add(`agent ${status}`),
+  });
   const server = createServer(
     { headersTimeout: HEADERS_DEADLINE_MS, requestTimeout: REQUEST_DEADLINE_MS },
-    app,
+    (request, response) => {
+      if (!challenge(request, response)) app(request, response);
+    },
   );
   server.on('upgrade', (request, socket, head) => {
     if (request.url?.split('?', 1)[0] === '/agent') void gateway.upgrade(request, socket, head);

@@ -57,6 +57,23 @@ test('the more nodes there are, the longer they are spread, within bounds', () =
   assert.equal(new Arrivals({ expected: () => 0, random: () => 0 }).retryAfterSeconds(), 1);
 });
 
+test('an event loop that is late lets fewer in, and some always', () => {
+  const arrivals = new Arrivals({ expected: () => 1 });
+  const room = () => {
+    let places = 0;
+    while (arrivals.mayAsk() && arrivals.enter()) places += 1;
+    for (let i = 0; i < places; i += 1) arrivals.leave();
+    return places;
+  };
+  assert.equal(room(), MAX_ARRIVING);
+  arrivals.noteLag(400);
+  assert.equal(room(), MAX_ARRIVING / 4);
+  arrivals.noteLag(60_000);
+  assert.equal(room(), 16);
+  arrivals.noteLag(-5);
+  assert.equal(room(), MAX_ARRIVING);
+});
+
 test('while many are on their way new ones are told when to come; who has a challenge is let in first', async () => {
   const nonce = await challenge(cloud.url, node.id);
   const release = occupy(MAX_ARRIVING);

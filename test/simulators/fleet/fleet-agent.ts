@@ -1,11 +1,12 @@
 /**
  * One simulated agent, true to the protocol: challenge, signature, hello, batches of consecutive sequences from a spool
  * that forgets only what was acknowledged, pings, reports, back-off with jitter. Its spool is two numbers, since its
- * records can be computed (identity.ts). With knobs for what real ones suffer: doubled and overtaken batches, slow
- * links, wrong clocks, lies. The real agent has its own tests; this one must be cheap enough to have ten thousand.
+ * records can be computed (identity.ts). When it dials again is the real agent's own rule (link-policy.ts). With knobs for
+ * what real ones suffer: doubled and overtaken batches, slow links, wrong clocks, lies. The real agent has its own tests;
+ * this one must be cheap enough to have ten thousand, hence lean-link.ts.
  */
 import { createHash, type KeyObject, sign } from 'node:crypto';
-import { request } from 'node:http';
+import { type LinkEnd, nextDial, retryAfterOf } from '@mastline/agent/control-plane/link-policy';
 import { Backoff } from '@mastline/shared/base/backoff';
 import { decodeDownlink, encodeUplink } from '@mastline/shared/wire/codec';
 import type { Downlink } from '@mastline/shared/wire/downlink';
@@ -17,8 +18,8 @@ import {
   SILENCE_LIMIT_MS,
 } from '@mastline/shared/wire/limits';
 import type { UplinkBody, UplinkKind } from '@mastline/shared/wire/uplink';
-import WebSocket from 'ws';
 import { deviceKeyOf, epochOf, type FleetShape, imeiOf, nodeIdOf, recordOf } from './identity';
+import { type HttpAnswer, LeanLink, type Place, postJson } from './lean-link';
 
 const FIRST_WAIT_MS = 1_000;
 const LONGEST_WAIT_MS = 60_000;
@@ -51,19 +52,23 @@ export class FleetAgent {
   readonly #traits: Traits;
   readonly #events: FleetEvents;
   readonly #random: () => number;
-  readonly #url: () => string;
-  readonly #localAddress: string;
+  readonly #place: Place;
+  readonly #nodeId: string;
+  readonly #epoch: string;
   readonly #backoff: Backoff;
   readonly #skewMs: number;
   #key: KeyObject | undefined;
-  #socket: WebSocket | undefined;
+  #link: LeanLink | undefined;
   #isUp = false;
   #isAway = false;
   #stopped = false;
   #wait: NodeJS.Timeout | undefined;
+  /** Ends a link that is not welcomed in time. */
+  #greeting: NodeJS.Timeout | undefined;
   #lostAtMs: number | undefined;
   #lastHeardMs = 0;
   #sentAtMs = 0;
+  #pingAtMs = 0;
   #liveMs = 0;
   #liveAtMs = 0;
   #running: UplinkBody<'hello'>['running'] = { revision: 0, hash: null };
@@ -78,16 +83,16 @@ export class FleetAgent {
     traits: Traits;
     events: FleetEvents;
     random: () => number;
-    url: () => string;
-    localAddress: string;
+    place: Place;
   }) {
     this.index = options.index;
     this.#shape = options.shape;
     this.#traits = options.traits;
     this.#events = options.events;
     this.#random = options.random;
-    this.#url = options.url;
-    this.#localAddress = options.localAddress;
+    this.#place = options.place;
+    this.#nodeId = nodeIdOf(options.shape.seed, options.index);
+    this.#epoch = epochOf(options.shape.seed, options.index);
     this.#backoff = new Backoff({ firstMs: FIRST_WAIT_MS, maxMs: LONGEST_WAIT_MS, random: options.random });
     this.#skewMs = options.traits.isSkewed ? Math.round((options.random() * 2 - 1) * MAX_SKEW_MS) : 0;
   }
@@ -108,14 +113,14 @@ export class FleetAgent {
 
   /** Drops the link as a modem does: without a word. Dials again after its back-off. */
   drop(): void {
-    this.#socket?.terminate();
+    this.#link?.terminate();
   }
 
   /** Away: no link until `comeBack`. Commits go on. */
   goAway(): void {
     this.#isAway = true;
     clearTimeout(this.#wait);
-    this.#socket?.terminate();
+    this.#link?.terminate();
   }
 
   comeBack(): void {
@@ -128,9 +133,11 @@ export class FleetAgent {
   /** Called every few seconds, in place of timers of its own: pings, live figures, batches that were never answered. */
   sweep(now: number): void {
     if (!this.#isUp) return;
-    if (now - this.#lastHeardMs > SILENCE_LIMIT_MS) return void this.#socket?.terminate();
-    if (now - this.#lastHeardMs > PING_INTERVAL_MS * 0.9)
+    if (now - this.#lastHeardMs > SILENCE_LIMIT_MS) return void this.#link?.terminate();
+    if (now >= this.#pingAtMs) {
+      this.#pingAtMs += PING_INTERVAL_MS;
       this.#send('ping', { at: Date.now() + this.#skewMs });
+    }
     if (this.#sent > this.acknowledged && now - this.#sentAtMs > ACK_DEADLINE_MS) {
       this.#sent = this.acknowledged;
       this.#pump();
@@ -155,7 +162,7 @@ export class FleetAgent {
   stop(): void {
     this.#stopped = true;
     clearTimeout(this.#wait);
-    this.#socket?.terminate();
+    this.#link?.terminate();
   }
 
   #dialAfter(ms: number): void {
@@ -164,103 +171,75 @@ export class FleetAgent {
     this.#wait = setTimeout(() => this.#dial(), ms);
   }
 
-  #failed(): void {
-    this.#dialAfter(this.#backoff.nextMs());
+  /** By the rules of the real agent. */
+  #ended(end: LinkEnd): void {
+    this.#link = undefined;
+    if (this.#isUp) {
+      this.#isUp = false;
+      this.#lostAtMs = performance.now();
+      this.#events.lost(this);
+    }
+    const next = nextDial(end, {
+      backoffMs: () => this.#backoff.nextMs(),
+      longestMs: LONGEST_WAIT_MS,
+      random: this.#random,
+    });
+    if (next.is === 'dial') this.#dialAfter(next.afterMs);
+    else this.#stopped = true;
+  }
+
+  #refused(answer: HttpAnswer): void {
+    const code = (safeJson(answer.body) as { code?: string }).code ?? `http/${answer.status}`;
+    this.#events.refused(code);
+    const retryAfterMs = retryAfterOf(answer.retryAfter);
+    this.#ended({ why: 'refused', status: answer.status, code, detail: '', retryAfterMs });
   }
 
   #dial(): void {
-    const nodeId = nodeIdOf(this.#shape.seed, this.index);
-    this.#challenge(nodeId).then(
-      nonce => {
-        if (!this.#stopped && !this.#isAway) this.#open(nodeId, nonce);
+    const body = JSON.stringify({ nodeId: this.#nodeId });
+    postJson(this.#place, { path: '/agent/challenge', body, deadlineMs: REQUEST_DEADLINE_MS }).then(
+      answer => {
+        if (this.#stopped || this.#isAway) return;
+        const { nonce } = safeJson(answer.body) as { nonce?: string };
+        if (answer.status === 200 && nonce !== undefined) this.#open(nonce);
+        else this.#refused(answer);
       },
-      () => this.#failed(),
+      error => this.#ended({ why: 'unreachable', detail: String(error) }),
     );
   }
 
-  #challenge(nodeId: string): Promise<string> {
-    const body = JSON.stringify({ nodeId });
-    return new Promise((resolve, reject) => {
-      const asked = request(
-        `${this.#url()}/agent/challenge`,
-        {
-          method: 'POST',
-          agent: false,
-          localAddress: this.#localAddress,
-          headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) },
-          timeout: REQUEST_DEADLINE_MS,
-        },
-        response => {
-          let text = '';
-          response.setEncoding('utf8').on('data', chunk => {
-            text += chunk;
-          });
-          response.on('error', reject).on('end', () => {
-            const answer = safeJson(text) as { nonce?: string; code?: string };
-            if (response.statusCode === 200 && answer.nonce !== undefined) return resolve(answer.nonce);
-            this.#events.refused(answer.code ?? `http/${response.statusCode}`);
-            reject(new Error(`challenge: ${response.statusCode}`));
-          });
-        },
-      );
-      asked.on('error', reject).on('timeout', () => asked.destroy(new Error('no challenge in time')));
-      asked.end(body);
-    });
-  }
-
-  #open(nodeId: string, nonce: string): void {
+  #open(nonce: string): void {
     this.#key ??= deviceKeyOf(this.#shape.seed, this.index);
-    const socket = new WebSocket(`${this.#url().replace('http', 'ws')}/agent`, {
-      headers: {
-        authorization: linkAuthorization(nodeId, nonce, sign(null, linkProof(nodeId, nonce), this.#key)),
+    const proof = sign(null, linkProof(this.#nodeId, nonce), this.#key);
+    let end: LinkEnd | undefined;
+    let refusal: HttpAnswer | undefined;
+    const link = new LeanLink(this.#place, linkAuthorization(this.#nodeId, nonce, proof), {
+      opened: () => this.#hello(),
+      text: text => {
+        this.#events.bytes(0, text.length);
+        const read = () => {
+          if (this.#link !== link) return;
+          const afterMs = this.#read(text);
+          if (afterMs === undefined) return;
+          end = { why: 'moving', afterMs };
+          link.close(1000);
+        };
+        if (this.#traits.isSlow) setTimeout(read, this.#random() * SLOW_MS);
+        else read();
       },
-      perMessageDeflate: false,
-      localAddress: this.#localAddress,
-      handshakeTimeout: GREETING_DEADLINE_MS,
-    } as WebSocket.ClientOptions);
-    this.#socket = socket;
-    let over = false;
-    let afterMs: number | undefined;
-    const end = () => {
-      if (over) return;
-      over = true;
-      if (this.#socket === socket) this.#socket = undefined;
-      if (this.#isUp) {
-        this.#isUp = false;
-        this.#lostAtMs = performance.now();
-        this.#events.lost(this);
-      }
-      if (afterMs === undefined) this.#failed();
-      else this.#dialAfter(afterMs + this.#random() * 1_000);
-    };
-    socket.on('unexpected-response', (asked, response) => {
-      let text = '';
-      response.setEncoding('utf8').on('data', chunk => {
-        text += chunk;
-      });
-      response.on('end', () => {
-        this.#events.refused((safeJson(text) as { code?: string }).code ?? `http/${response.statusCode}`);
-        asked.destroy();
-        end();
-      });
-      response.on('error', end);
+      refused: answer => {
+        refusal = answer;
+      },
+      ended: (code, detail) => {
+        if (this.#greeting !== undefined) clearTimeout(this.#greeting);
+        if (refusal !== undefined) this.#refused(refusal);
+        else if (end !== undefined) this.#ended(end);
+        else if (code === 1006 && !this.#isUp) this.#ended({ why: 'unreachable', detail });
+        else this.#ended({ why: 'closed', code, detail });
+      },
     });
-    socket.on('open', () => this.#hello());
-    socket.on('message', data => {
-      const text = String(data);
-      this.#events.bytes(0, text.length);
-      const read = () => {
-        const move = this.#read(text);
-        if (move !== undefined) {
-          afterMs = move;
-          socket.close(1000);
-        }
-      };
-      if (this.#traits.isSlow) setTimeout(read, this.#random() * SLOW_MS);
-      else read();
-    });
-    socket.on('error', () => undefined);
-    socket.on('close', end);
+    this.#link = link;
+    this.#greeting = setTimeout(() => link.terminate(), GREETING_DEADLINE_MS);
   }
 
   #hello(): void {
@@ -269,7 +248,7 @@ export class FleetAgent {
       agentVersion: '0.1.0',
       bootId: `boot ${this.index}`,
       now: Date.now() + this.#skewMs,
-      epoch: epochOf(this.#shape.seed, this.index),
+      epoch: this.#epoch,
       lastSequence: this.committed,
       running: this.#running,
       ...(this.#traits.isOld ? {} : { metered: false, pingIntervalMs: PING_INTERVAL_MS, takes: [] }),
@@ -288,8 +267,11 @@ export class FleetAgent {
   #take(message: Downlink): number | undefined {
     switch (message.kind) {
       case 'welcome': {
+        clearTimeout(this.#greeting);
+        this.#greeting = undefined;
         this.#isUp = true;
         this.#backoff.reset();
+        this.#pingAtMs = this.#lastHeardMs + PING_INTERVAL_MS;
         this.#liveMs = message.body.liveReportMs;
         const since = this.#lostAtMs;
         this.#events.welcomed(this, since === undefined ? undefined : (performance.now() - since) / 1000);
@@ -388,7 +370,7 @@ export class FleetAgent {
         }),
       );
     this.#sentAtMs = performance.now();
-    this.#send('usage-batch', { epoch: epochOf(this.#shape.seed, this.index), records });
+    this.#send('usage-batch', { epoch: this.#epoch, records });
   }
 
   #send<K extends UplinkKind>(kind: K, body: UplinkBody<K>): void {
@@ -398,10 +380,10 @@ export class FleetAgent {
   }
 
   #transmit<K extends UplinkKind>(kind: K, body: UplinkBody<K>): void {
-    if (this.#socket?.readyState !== WebSocket.OPEN) return;
+    if (this.#link === undefined) return;
     const text = encodeUplink(kind, body);
     this.#events.bytes(text.length, 0);
-    this.#socket.send(text);
+    this.#link.send(text);
   }
 }
 

@@ -38,6 +38,7 @@ function noFigures(): GeneratorFigures {
 function begin(message: Begin): void {
   begun = message;
   const { knobs, shape, from, to, place } = message;
+  const { hostname, port } = new URL(message.url);
   const random = seeded(knobs.seed * 7_919 + from);
   const chance = (share: number) => random() < share;
   for (let index = from; index < to; index += 1) {
@@ -56,9 +57,12 @@ function begin(message: Begin): void {
           reorder: knobs.reorder,
         },
         random,
-        url: () => message.url,
-        // An address per thousand nodes: one has only so many ports.
-        localAddress: `127.0.${place + 1}.${1 + Math.floor((index - from) / 1_000)}`,
+        place: {
+          host: hostname,
+          port: Number(port),
+          // An address per thousand nodes: one has only so many ports.
+          localAddress: `127.0.${place + 1}.${1 + Math.floor((index - from) / 1_000)}`,
+        },
         events: {
           welcomed: (_agent, seconds) => {
             figures.welcomes += 1;

@@ -59,6 +59,17 @@ const mixed = (a: number, b: number) => (Math.imul(a + 1, 2_654_435_761) ^ Math.
 export const upBytesOf = (index: number, sequence: number) => 500 + (mixed(index, sequence) % 200_000);
 export const downBytesOf = (index: number, sequence: number) => 1_000 + (mixed(sequence, index) % 5_000_000);
 
+/** A few thousand names that each record would otherwise have to be hashed for anew; bounded by credentials and nodes there are. */
+const named = new Map<string, string>();
+function remembered(name: string, make: () => string): string {
+  let value = named.get(name);
+  if (value === undefined) {
+    value = make();
+    named.set(name, value);
+  }
+  return value;
+}
+
 /** The record that node `index` has under `sequence`. A liar names others' endpoints, credentials and times. */
 export function recordOf(
   shape: FleetShape,
@@ -68,13 +79,17 @@ export function recordOf(
   const turn = Math.floor((sequence - 1) / shape.modems);
   const at = shape.startMs + turn * shape.everyMs + of.skewMs;
   const lie = of.isLiar ? sequence % 4 : 0;
+  const endpointOf = lie === 3 ? index + 1 : index;
+  const which = turn % CREDENTIALS_PER_CUSTOMER;
   const periodStart =
     lie === 1 ? 0 : lie === 2 ? 4_000_000_000_000 - (4_000_000_000_000 % PERIOD_MS) : at - (at % PERIOD_MS);
   return {
     sequence,
     periodStart: Math.max(0, periodStart),
-    endpointId: endpointIdOf(shape.seed, lie === 3 ? index + 1 : index),
-    credentialId: credentialIdOf(shape.seed, index, turn % CREDENTIALS_PER_CUSTOMER),
+    endpointId: remembered(`e ${endpointOf}`, () => endpointIdOf(shape.seed, endpointOf)),
+    credentialId: remembered(`c ${Math.floor(index / NODES_PER_CUSTOMER)} ${which}`, () =>
+      credentialIdOf(shape.seed, index, which),
+    ),
     slot: (sequence - 1) % shape.modems,
     imei: imeiOf(index, (sequence - 1) % shape.modems),
     upBytes: upBytesOf(index, sequence),

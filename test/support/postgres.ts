@@ -19,6 +19,10 @@ const USERS = ['root', 'postgres'];
 const TEMPLATE_PREFIX = 'mastline_template_';
 /** Of our choosing: test files that start at once make the template one after the other. */
 const TEMPLATE_LOCK = 7_262_734_099;
+/** Templates of other contents that are left for other checkouts, which may be testing right now. */
+const OTHER_TEMPLATES = 8;
+/** A server that is not there refuses at once; one that is busy takes its time. */
+const CONNECT_MS = 20_000;
 
 export interface TestDatabase {
   db: Database;
@@ -125,7 +129,12 @@ function serverUser(): Promise<string | undefined> {
 }
 
 async function asAdmin<T>(user: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
-  const client = new pg.Client({ host: HOST, user, database: 'postgres', connectionTimeoutMillis: 2_000 });
+  const client = new pg.Client({
+    host: HOST,
+    user,
+    database: 'postgres',
+    connectionTimeoutMillis: CONNECT_MS,
+  });
   await client.connect();
   try {
     return await work(client);
@@ -143,13 +152,14 @@ function ensureTemplate(user: string): Promise<string> {
     await client.query('SELECT pg_advisory_lock($1)', [TEMPLATE_LOCK]);
     try {
       const { rows } = await client.query<{ datname: string }>(
-        'SELECT datname FROM pg_database WHERE starts_with(datname, $1)',
+        'SELECT datname FROM pg_database WHERE starts_with(datname, $1) ORDER BY oid DESC',
         [TEMPLATE_PREFIX],
       );
       if (rows.some(row => row.datname === name)) return name;
-      // Templates of other contents are of no use any more.
-      for (const { datname } of rows) await client.query(`DROP DATABASE IF EXISTS ${datname} WITH (FORCE)`);
+      for (const { datname } of rows.slice(OTHER_TEMPLATES))
+        await client.query(`DROP DATABASE IF EXISTS ${datname} WITH (FORCE)`);
       const draft = `${name}_draft`;
+      await client.query(`DROP DATABASE IF EXISTS ${draft} WITH (FORCE)`);
       await client.query(`CREATE DATABASE ${draft}`);
       const db = await openDatabase({
         databaseUrl: urlOf(user, draft),

@@ -171,7 +171,7 @@ async function startOn(
   const feed = new LiveFeed(services, { clock });
   const jobs = new JobRunner({
     db,
-    jobs: schedule({ db, sessions, retention: config.retention, clock }),
+    jobs: schedule({ db, sessions, retention: config.retention, clock, log }),
     clock,
     log,
     tallies,

@@ -4,6 +4,7 @@ import { modemsRouter, rotationLinksRouter, rotationsRouter } from './fleet/rota
 import { viewerRouter } from './identity/api';
 import { overviewRouter } from './insight/api';
 import { usageRouter } from './ledger/api';
+import { reconciliationRouter } from './reconciliation/api';
 import { createCallerFactory, router } from './rpc/procedures';
 
 export const appRouter = router({
@@ -14,6 +15,7 @@ export const appRouter = router({
   usage: usageRouter,
   nodes: nodesRouter,
   modems: modemsRouter,
+  reconciliation: reconciliationRouter,
   rotations: rotationsRouter,
   rotationLinks: rotationLinksRouter,
 });

@@ -2,6 +2,7 @@
 import type { Uplink } from '@mastline/shared/wire/uplink';
 import { greet } from '../ingest/greeting';
 import { ingestQuotaReport } from '../ingest/quotas';
+import { ingestSlotDays } from '../ingest/reconciliation';
 import { ingestModemReport } from '../ingest/reports';
 import { ingestRotations } from '../ingest/rotations';
 import type { IngestServices } from '../ingest/services';
@@ -25,6 +26,8 @@ export async function dispatch(
       return ingestRotations(services, session, message.body);
     case 'quota-report':
       return ingestQuotaReport(services, session, message.body);
+    case 'reconcile-report':
+      return ingestSlotDays(services, session, message.body);
     case 'state-report':
       await services.turns.take(() =>
         noteStateReport(services.db, session.node, message.body, services.clock.now()),

@@ -6,6 +6,8 @@ import { forgetAdmissions } from '../gateway/admissions';
 import type { Sessions } from '../identity/sessions';
 import { ensurePartitions, orderClosedWeeks } from '../ledger/partitions';
 import { applyRetention, type Retention } from '../ledger/retention';
+import type { Log } from '../log';
+import { compareAgain, forgetSlotDays } from '../reconciliation/reconcile';
 import type { Job } from './job-runner';
 
 const HOUR_MS = 3_600_000;
@@ -18,8 +20,9 @@ export function schedule(options: {
   sessions: Pick<Sessions, 'deleteExpired'>;
   retention: Retention;
   clock: Clock;
+  log: Log;
 }): Job[] {
-  const { db, sessions, retention, clock } = options;
+  const { db, sessions, retention, clock, log } = options;
   const some = (names: readonly string[]) => (names.length === 0 ? 'nothing to do' : names.join(', '));
   return [
     {
@@ -56,6 +59,15 @@ export function schedule(options: {
       run: async () => {
         const { forgotten, unanswered } = await tidyRotations(db, clock.now());
         return `${forgotten} rotations forgotten, ${unanswered} never answered`;
+      },
+    },
+    {
+      name: 'reconciliation',
+      everyMs: HOUR_MS,
+      run: async () => {
+        const { days, alarms } = await compareAgain({ db, clock, log });
+        const forgotten = await forgetSlotDays({ db, clock });
+        return `${days} days of slots compared, ${alarms} with an alarm, ${forgotten} forgotten`;
       },
     },
     {

@@ -63,6 +63,9 @@ export const downlink = {
   /** Report these now, and keep no more than is being used: others want it, or there is more. To agents that take it. */
   'quota-call': z.looseObject({ credentialIds: z.array(z.uuid()).min(1).max(MAX_LEASES) }),
 
+  /** The `reconcile-report` of this session with the same `ask` is written down. To agents that take it. */
+  'reconcile-noted': z.looseObject({ ask: Count }),
+
   /** The cloud will stop: come back after `afterMs` (spread by the cloud), to whichever process answers. */
   'move-away': z.looseObject({ afterMs: z.int().min(0).max(600_000) }),
 } as const;

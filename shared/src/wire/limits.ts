@@ -28,6 +28,8 @@ export const SILENCE_LIMIT_MS = 50_000;
 export const MAX_ROTATIONS = 100;
 /** Most quota leases in one message. */
 export const MAX_LEASES = 256;
+/** Most days of slots in one reconciliation report. */
+export const MAX_SLOT_DAYS = 200;
 /** Most names in a list of kinds that a side says it takes. */
 export const MAX_KINDS = 64;
 

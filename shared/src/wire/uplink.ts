@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { SlotFigures, SlotReport } from '../domain/modem';
 import { QuotaClaim } from '../domain/quota';
+import { SlotDay } from '../domain/reconciliation';
 import { RotationRecord } from '../domain/rotation';
 import { Count, UsageRecord } from '../domain/usage';
 import {
@@ -10,6 +11,7 @@ import {
   MAX_LEASES,
   MAX_PING_INTERVAL_MS,
   MAX_ROTATIONS,
+  MAX_SLOT_DAYS,
   MAX_SLOTS,
 } from './limits';
 
@@ -87,6 +89,20 @@ export const uplink = {
     ask: Count,
     epoch: z.uuid(),
     leases: z.array(QuotaClaim).min(1).max(MAX_LEASES),
+  }),
+
+  /**
+   * Days of slots to be held against the ledger, each again until `reconcile-noted` after the day is over and all its
+   * usage is acknowledged. To clouds that take it.
+   */
+  'reconcile-report': z.looseObject({
+    /** Grows with each report of a session. */
+    ask: Count,
+    /** When it was put together, epoch milliseconds. */
+    at: z.int(),
+    /** The first minute with usage that the cloud has not acknowledged; null when it has all. */
+    oldestPending: z.int().nullable(),
+    days: z.array(SlotDay).min(1).max(MAX_SLOT_DAYS),
   }),
 
   ping: z.looseObject({ at: z.int() }),

@@ -10,6 +10,8 @@ import type { OrganizationView, Viewer } from '../../../cloud/server/identity/vi
 import type { ModemView, OverviewView } from '../../../cloud/server/insight/views';
 import type { UsageRow, UsageSum, UsageView } from '../../../cloud/server/ledger/views';
 import type { PortalContext } from '../../../cloud/server/portal-context';
+import { CAUSES } from '../../../cloud/server/reconciliation/judge';
+import type { SlotDayView } from '../../../cloud/server/reconciliation/views';
 import { FakeRotations } from './fake-rotations';
 
 export const EMAIL = 'ana@acme.example';
@@ -33,6 +35,8 @@ export interface FakeCloud {
   credentials: CredentialView[];
   nodes: NodeView[];
   usage: UsageRow[];
+  /** Of every modem, newest first. */
+  slotDays: SlotDayView[];
   /** Set to make the next call of a procedure throw, by its path. */
   failures: Map<string, Error>;
   /** Paths of procedures called, with their input. */
@@ -54,6 +58,7 @@ export function fakeCloud(nowMs: number): FakeCloud {
     credentials: someCredentials(nowMs),
     nodes: someNodes(nowMs),
     usage: someUsage(nowMs),
+    slotDays: someSlotDays(nowMs),
     failures: new Map(),
     calls: [],
     logged: [],
@@ -226,9 +231,39 @@ export function portalContext(
             node.certificate = input.certificate;
           }),
       },
+      reconciliation: {
+        ofSlot: input =>
+          called('reconciliation.ofSlot', input, who => {
+            if (isCustomer(who)) throw new TRPCError({ code: 'NOT_FOUND' });
+            return cloud.slotDays;
+          }),
+      },
       ...cloud.rotations.routers(called, slotId => cloud.overview.modems.find(one => one.slotId === slotId)),
     },
   };
+}
+
+/** Fourteen days: one under way, one with records to come, one after a crash, one that does not fit. */
+function someSlotDays(nowMs: number): SlotDayView[] {
+  const today = nowMs - (nowMs % 86_400_000);
+  return Array.from({ length: 14 }, (_, at): SlotDayView => {
+    const ledger = 41_300_000_000 + ((at * 7_919_000_000) % 23_000_000_000);
+    const difference = at === 5 ? 1_240_000_000 : Math.round(ledger * 0.00012 * (at % 3));
+    return {
+      day: today - at * 86_400_000,
+      ledger,
+      relayed: ledger + (at === 3 ? 5_400_000 : 0),
+      carried: at === 9 ? null : ledger + difference,
+      difference: at === 9 ? 0 : difference,
+      unattributed: at === 3 ? 7_100_000 : 0,
+      own: 6_300_000,
+      crashes: at === 3 ? 1 : 0,
+      resets: 0,
+      state: at === 0 ? 'running' : at === 1 ? 'waiting' : at === 5 ? 'alarm' : 'even',
+      cause: at === 5 ? 'other-traffic' : null,
+      why: at === 5 ? CAUSES['other-traffic'] : '',
+    };
+  });
 }
 
 function answer(

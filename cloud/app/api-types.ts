@@ -10,6 +10,7 @@ export type { Role, Viewer } from '../server/identity/viewer';
 export type { ModemView, OverviewView } from '../server/insight/views';
 export type { UsageSum, UsageView } from '../server/ledger/views';
 export type { PortalContext } from '../server/portal-context';
+export type { SlotDayView } from '../server/reconciliation/views';
 
 export type PortalApi = PortalContext['api'];
 export type LimitsInput = Parameters<PortalApi['credentials']['setLimits']>[0]['limits'];

@@ -1,4 +1,4 @@
-/** One modem, for its host: what all who use it may use together. */
+/** One modem, for its host: what all who use it may use together, and whether what went over it is what was charged. */
 import { type ActionFunctionArgs, data, type LoaderFunctionArgs, redirect } from '@remix-run/node';
 import { useActionData, useLoaderData } from '@remix-run/react';
 import { asMember, notFound, refusedFields } from '../api.server';
@@ -6,6 +6,7 @@ import { BackLink } from '../components/back-link';
 import { ErrorView } from '../components/error-view';
 import { LimitsForm } from '../components/limits-form';
 import { ModemPill } from '../components/pills';
+import { ReconciliationCard } from '../components/reconciliation-card';
 import { limitsProblems, limitsValues, readLimits } from '../limits-form';
 import { zoneOf } from '../look.server';
 import { pageTitle } from '../page-title';
@@ -25,6 +26,7 @@ export const loader = (args: LoaderFunctionArgs) =>
       slot: { number: slot.slot, model: slot.model, state: slot.state },
       values: limitsValues(slot.limits, zone),
       zone,
+      days: await api.reconciliation.ofSlot({ slotId: slot.slotId }),
       allowed: maySetNodes(viewer.active.role),
       saved: new URL(args.request.url).searchParams.has('saved'),
     };
@@ -40,7 +42,7 @@ export async function action(args: ActionFunctionArgs) {
 }
 
 export default function Modem() {
-  const { node, slot, values, zone, allowed, saved } = useLoaderData<typeof loader>();
+  const { node, slot, values, zone, days, allowed, saved } = useLoaderData<typeof loader>();
   const refused = useActionData<typeof action>();
   return (
     <div className="page page-narrow">
@@ -63,6 +65,7 @@ export default function Modem() {
         allowed={allowed}
       />
       {!allowed && <p className="note">Only owners, admins and fleet operators can change limits.</p>}
+      <ReconciliationCard days={days} />
     </div>
   );
 }

@@ -85,6 +85,13 @@ for (const look of ['light', 'dark'] as const)
     portal.cloud.failures.set('credentials.list', new Error('broken on purpose'));
     await page.goto(`${portal.url}/credentials`);
     await shoot('error');
+    // What only the host of a modem sees.
+    for (const [session, organization] of portal.cloud.sessions)
+      if (organization.endsWith('001')) portal.cloud.sessions.set(session, `${settings}002`);
+    await page.goto(`${portal.url}/modems/${settings}101`);
+    await page.waitForLoadState('networkidle');
+    await shoot('modem');
+    for (const session of portal.cloud.sessions.keys()) portal.cloud.sessions.set(session, `${settings}001`);
     const used = portal.cloud.usage;
     portal.cloud.usage = [];
     await page.goto(`${portal.url}/usage`);

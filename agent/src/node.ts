@@ -40,6 +40,7 @@ import { openMetricsServer } from './observe/metrics-server';
 import { openStatusPage } from './observe/status-page';
 import { usageTally } from './observe/usage-tally';
 import type { DataPlane, LaneFigures, ListenerOutcome, ServicePlan, SlotTraffic } from './ports';
+import { Reconciler } from './reconcile/reconciler';
 import { rotateAction } from './rotate-command';
 import { speedTestAction } from './speedtest-command';
 import { lockDataDir } from './spool/data-dir-lock';
@@ -109,6 +110,17 @@ async function open(
   });
   closeWith(() => spool.close());
   const tally = usageTally(spool);
+  const boot = thisBoot();
+  // Before anything goes through a slot: what went through before is of the run before.
+  const reconciler = await Reconciler.open({
+    dataDir: config.dataDir,
+    spool,
+    bootId: boot.id,
+    clock: systemClock,
+    now: time.now,
+    roots: SYSTEM_ROOTS,
+    log: log.child('reconcile'),
+  });
 
   const slots = config.slots.filter(slot => slot !== 'discover');
   // There before the first plan is applied, hence before anything can ask for a rotation.
@@ -157,6 +169,8 @@ async function open(
     if (end && !end.flushed) log.warn('usage that the cloud has not confirmed stays in the spool');
   });
 
+  // Closed when the data plane has committed its last usage.
+  closeWith(() => reconciler.close());
   const dataPlane = createDataPlane({
     sink: tally.sink,
     log: log.child('data-plane'),
@@ -172,6 +186,12 @@ async function open(
   });
   closeWith(() => dataPlane.close(GRACE_MS));
   flowCounter = dataPlane;
+  reconciler.begin({
+    slots: () => modems.slots(),
+    onChange: listener => modems.onChange(listener),
+    traffic: async () => trafficOf(await dataPlane.metrics()),
+    own: async () => [...(await dataPlane.metrics()).flatMap(lane => lane.own), ...modems.ownTraffic()],
+  });
 
   let state: DesiredState | null = null;
   let listeners: ListenerOutcome[] = [];
@@ -189,7 +209,7 @@ async function open(
     book: quotaBook(config.dataDir, log.child('quotas')),
     metered: config.cloud.metered,
     clock: systemClock,
-    boot: thisBoot(),
+    boot,
     now: time.now,
     log: log.child('quotas'),
   });
@@ -209,6 +229,7 @@ async function open(
     },
     modems,
     rotations: modems.rotations,
+    reconciliation: reconciler,
     figures: () => dataPlane.figures(),
     time,
     route,
@@ -252,7 +273,11 @@ async function open(
     },
     {
       metrics: () => dataPlane.metrics(),
-      actions: { rotate: rotateAction(modems.rotations), speedtest: speedTestAction(modems) },
+      actions: {
+        rotate: rotateAction(modems.rotations),
+        speedtest: speedTestAction(modems),
+        reconcile: () => reconciler.report({ finished: false }),
+      },
     },
   );
   closeWith(() => page.close());

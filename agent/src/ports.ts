@@ -6,6 +6,7 @@
 import type { Credential, Endpoint } from '@mastline/shared/domain/endpoint';
 import type { FlowLimits, QuotaLease } from '@mastline/shared/domain/flow-limits';
 import type { SlotFigures, SlotReport } from '@mastline/shared/domain/modem';
+import type { SlotDay } from '@mastline/shared/domain/reconciliation';
 import type { RotationRecord, SlotSchedule } from '@mastline/shared/domain/rotation';
 import type { UsageRecord } from '@mastline/shared/domain/usage';
 
@@ -144,6 +145,29 @@ export interface SlotTraffic {
   downBytes: number;
 }
 
+/**
+ * What the agent itself sent and received through one slot since the start, without headers of IP, TCP and UDP, and how
+ * many UDP datagrams went through it, customers' ones included.
+ */
+export interface OwnTraffic {
+  slot: number;
+  upBytes: number;
+  downBytes: number;
+  upDatagrams: number;
+  downDatagrams: number;
+}
+
+/** Told of each piece of the agent's own traffic through a slot, in bytes without headers of IP, TCP and UDP. */
+export type CountOwn = (moved: Omit<OwnTraffic, 'slot'>) => void;
+
+/** Days of slots as this node counted them, and what the cloud has noted of them. */
+export interface Reconciliation {
+  /** With `finished`, only days that are over and whose usage is all acknowledged. */
+  report(which: { finished: boolean }): Promise<{ oldestPending: number | null; days: SlotDay[] }>;
+  /** The cloud has these; those that were final are told no more. */
+  noted(told: { oldestPending: number | null; at: number; days: readonly SlotDay[] }): void;
+}
+
 /** What one thread of the data plane has counted since the start, for metrics; not what is billed. */
 export interface LaneFigures {
   /** Connections that came, refused ones included. */
@@ -154,6 +178,7 @@ export interface LaneFigures {
   windowWaits: number;
   refusals: Record<string, number>;
   paths: PathFigures[];
+  own: OwnTraffic[];
 }
 
 export interface DataPlane {

@@ -10,7 +10,7 @@ import type { SlotFigures } from '@mastline/shared/domain/modem';
 import type { Downlink } from '@mastline/shared/wire/downlink';
 import { METERED_PING_INTERVAL_MS, PING_INTERVAL_MS } from '@mastline/shared/wire/limits';
 import type { Log } from '../observe/log';
-import type { ModemPlane, Rotations } from '../ports';
+import type { ModemPlane, Reconciliation, Rotations } from '../ports';
 import type { DeviceKey, Identity, StateStore } from '../spool/state-store';
 import type { NodeSpool } from '../spool/usage-spool';
 import type { SpoolPosition } from '../spool/usage-table';
@@ -21,6 +21,7 @@ import { type ApplyState, DesiredStateKeeper } from './desired-state';
 import { Link, type LinkStatus } from './link';
 import type { LinkSession } from './link-session';
 import { QUOTA_KINDS, type QuotaKeeper } from './quota-keeper';
+import { RECONCILE_KINDS, ReconcileLink } from './reconcile-link';
 import { Reports } from './reports';
 import { RotationLink, TAKEN } from './rotation-link';
 import { UplinkSync } from './uplink-sync';
@@ -37,6 +38,8 @@ export interface ControlPlaneOptions {
   rotations: Rotations;
   /** Quota leases; without them the agent says that it takes none. */
   quotas?: QuotaKeeper;
+  /** Days of slots for the cloud to compare; without it none are told. */
+  reconciliation?: Reconciliation;
   figures(): Promise<SlotFigures[]>;
   /** The clock that the spool uses too (`cloudTime(clock)`); corrected here. */
   time: CloudTime;
@@ -108,6 +111,17 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
     log: log.child('rotations'),
   });
 
+  const reconcile =
+    options.reconciliation &&
+    new ReconcileLink({
+      reconciliation: options.reconciliation,
+      metered,
+      clock,
+      now,
+      random,
+      log: log.child('reconcile'),
+    });
+
   const link = new Link({
     cloudUrl: identity.cloudUrl,
     route: options.route ?? STRAIGHT,
@@ -126,7 +140,7 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
         running,
         metered,
         pingIntervalMs,
-        takes: options.quotas ? [...TAKEN, ...QUOTA_KINDS] : TAKEN,
+        takes: [...TAKEN, ...(options.quotas ? QUOTA_KINDS : []), ...(reconcile ? RECONCILE_KINDS : [])],
       };
     },
     onUp: (up, welcome, roundTripMs) => {
@@ -138,6 +152,7 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
       reports.begin(up, welcome.liveReportMs);
       rotations.begin(up, welcome.takes ?? []);
       options.quotas?.begin(up, welcome.takes ?? []);
+      reconcile?.begin(up, welcome.takes ?? []);
       const missed = states.lastReport();
       if (missed) up.send('state-report', missed);
     },
@@ -149,6 +164,7 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
       reports.end();
       rotations.end();
       options.quotas?.end();
+      reconcile?.end();
     },
     clock,
     random,
@@ -187,6 +203,9 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
         break;
       case 'quota-call':
         options.quotas?.called(message.body);
+        break;
+      case 'reconcile-noted':
+        reconcile?.noted(message.body);
         break;
       case 'pong':
         time.correct(message.body.now, Math.max(0, clock.monotonicMs() - message.body.at));
@@ -228,6 +247,7 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
       reports.end();
       rotations.end();
       options.quotas?.end();
+      reconcile?.end();
       await states.close();
       await options.quotas?.close();
       return { flushed };

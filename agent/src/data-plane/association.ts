@@ -273,7 +273,8 @@ export class Association {
     const purse = this.#carriage?.up;
     const egress = this.#egressNow();
     const source = egress && sourceFor(egress, address);
-    if (!purse || !source?.ok) return;
+    if (!purse || !egress || !source?.ok) return;
+    const own = this.#lane.metrics.own(egress.slot);
     const socket = this.#socket(isIPv4(address) ? 4 : 6, source.localAddress);
     const peer = oneSpelling(address);
     this.#peers.delete(peer);
@@ -281,8 +282,9 @@ export class Association {
     dropOldest(this.#peers, MAX_PEERS);
     if (!purse.takeWhole(payload.length)) return;
     socket.send({ payload, address, port }, taken => {
-      if (taken) purse.countUp(payload.length);
-      else purse.giveBack(payload.length);
+      if (!taken) return purse.giveBack(payload.length);
+      purse.countUp(payload.length);
+      own.upDatagrams += 1;
     });
   }
 
@@ -307,6 +309,7 @@ export class Association {
 
   #answered(payload: Buffer, from: Target): void {
     const purse = this.#carriage?.down;
+    if (this.#egress) this.#lane.metrics.own(this.#egress.slot).downDatagrams += 1;
     if (this.#closed || !purse || !this.#peers.has(oneSpelling(from.host))) return;
     this.#deadlineTick = this.#idleTick();
     const bytes = payload.length;

@@ -15,6 +15,7 @@ import type { SaltStore } from '@mastline/shared/protocols/shadowsocks/salt-stor
 import type { ShadowsocksStream, StreamOpener } from '@mastline/shared/protocols/shadowsocks/stream';
 import { Socks5Client } from '@mastline/shared/protocols/socks5-client';
 import type { Target } from '@mastline/shared/protocols/target';
+import type { OwnTraffic } from '../ports';
 import {
   firstHopRefusal,
   type HopRefusal,
@@ -36,6 +37,8 @@ export interface ChainOptions extends DialOptions {
   scratch: Scratch;
   /** Salts of responses seen, for 2022 hops. */
   salts: () => SaltStore;
+  /** Where what the hops cost beside the flow's own bytes is counted. */
+  own: Pick<OwnTraffic, 'upBytes' | 'downBytes'>;
 }
 
 /** What a flow through a chain has beside its socket. */
@@ -140,6 +143,7 @@ class Chain implements OriginReader, ChainEnds {
         );
       return false;
     }
+    this.#options.own.downBytes += bytes.length - (this.#open ? plain.length : 0);
     if (this.#open) return plain.length === 0 || this.#options.reader.originData(plain);
     if (plain.length > 0) this.#talk?.feed(plain);
     this.#advance();
@@ -200,7 +204,8 @@ class Chain implements OriginReader, ChainEnds {
       this.#sealers.unshift(stream.sealer);
       this.#openers.push(stream.opener);
       const { layers } = this.#options.scratch;
-      this.sealing = this.#sealers.length === 1 ? stream.sealer : new SealStack([...this.#sealers], layers);
+      const sealing = this.#sealers.length === 1 ? stream.sealer : new SealStack([...this.#sealers], layers);
+      this.sealing = counted(sealing, this.#options.own);
     }
   }
 
@@ -273,6 +278,8 @@ class Chain implements OriginReader, ChainEnds {
       const out = this.#options.scratch.sealed(sealing.bound(bytes.length));
       wire = out.subarray(0, sealing.seal(bytes, out));
     }
+    // What sealing adds is counted where it is sealed.
+    this.#options.own.upBytes += bytes.length;
     this.#socket?.write(Buffer.from(wire), () => undefined);
   }
 
@@ -281,8 +288,23 @@ class Chain implements OriginReader, ChainEnds {
     if (!socket || !this.#settle) return;
     this.#open = true;
     this.early = Buffer.from(surplus);
+    // It came with the last hop's answer and was counted as one.
+    this.#options.own.downBytes -= surplus.length;
     this.unheard = this.#options.hops.at(-1)?.protocol === 'shadowsocks';
     socket.pause();
     this.#settle({ ok: true, socket, address: '', chain: this });
   }
+}
+
+/** Counts what sealing adds to the bytes of the flow. */
+function counted(inner: Sealing, own: Pick<OwnTraffic, 'upBytes'>): Sealing {
+  return {
+    bound: plainBytes => inner.bound(plainBytes),
+    payloadWithin: sealedBytes => inner.payloadWithin(sealedBytes),
+    seal(plain, out) {
+      const sealed = inner.seal(plain, out);
+      own.upBytes += sealed - plain.length;
+      return sealed;
+    },
+  };
 }

@@ -197,7 +197,7 @@ export class Connection implements Stranger {
     this.#dial =
       hops.length === 0
         ? dial(options)
-        : dialChain({ ...options, hops, scratch, salts: () => lane.hopSalts() });
+        : dialChain({ ...options, hops, scratch, salts: () => lane.hopSalts(), own: lane.metrics.own(slot) });
     const outcome = await this.#dial.outcome;
     this.#dial = null;
     if (!outcome.ok) {

@@ -15,7 +15,7 @@ import {
   RCODE_FORMAT_ERROR,
   readDnsAnswer,
 } from '@mastline/shared/protocols/dns';
-import type { Egress } from '../ports';
+import type { CountOwn, Egress } from '../ports';
 import { sourceFor } from './source-address';
 
 /** How long each try waits before the next one begins beside it. */
@@ -46,13 +46,20 @@ export function nameServersOf(
   });
 }
 
+export interface QueryOptions {
+  servers: readonly NameServer[];
+  clock: Clock;
+  /** Told what is sent and received. */
+  count?: CountOwn | undefined;
+}
+
 /**
  * Asks `servers`, of which there must be one. `settled` is called once, after this returns; calling what this returns
  * gives up, and `settled` is then not called.
  */
 export function askNameServers(
   question: DnsQuestion,
-  options: { servers: readonly NameServer[]; clock: Clock },
+  options: QueryOptions,
   settled: (outcome: QueryOutcome) => void,
 ): () => void {
   const query = new Query(question, options, settled);
@@ -70,6 +77,7 @@ class Query {
   readonly #servers: NameServer[];
   readonly #clock: Clock;
   readonly #settled: (outcome: QueryOutcome) => void;
+  readonly #count: CountOwn;
   readonly #tries = new Set<Try>();
   readonly #plain = new Set<NameServer>();
   #begun = 0;
@@ -77,15 +85,12 @@ class Query {
   #timer: Timer | null = null;
   #closed = false;
 
-  constructor(
-    question: DnsQuestion,
-    options: { servers: readonly NameServer[]; clock: Clock },
-    settled: (outcome: QueryOutcome) => void,
-  ) {
+  constructor(question: DnsQuestion, options: QueryOptions, settled: (outcome: QueryOutcome) => void) {
     this.#question = question;
     this.#servers = [...options.servers];
     this.#clock = options.clock;
     this.#settled = settled;
+    this.#count = options.count ?? (() => undefined);
   }
 
   /** Begins the next try, of the server whose turn it is. */
@@ -145,6 +150,10 @@ class Query {
     this.next();
   }
 
+  #sent(upBytes: number, upDatagrams: number): void {
+    this.#count({ upBytes, downBytes: 0, upDatagrams, downDatagrams: 0 });
+  }
+
   #message(server: NameServer): { id: number; bytes: Buffer } {
     const id = randomInt(0x1_0000);
     return { id, bytes: dnsQuery(id, this.#question, !this.#plain.has(server)) };
@@ -178,6 +187,7 @@ class Query {
       else if (!bound) socket.close();
     });
     socket.on('message', answer => {
+      this.#count({ upBytes: 0, downBytes: answer.length, upDatagrams: 0, downDatagrams: 1 });
       if (open) this.#take(readDnsAnswer(answer, id, this.#question), server, one);
     });
     const { localAddress, address, port } = server;
@@ -185,7 +195,7 @@ class Query {
     // Connected: the kernel drops what others send.
     socket.connect(port, address, (error?: Error) => {
       if (error) failed();
-      else if (open) socket.send(bytes, sent => sent && failed());
+      else if (open) socket.send(bytes, unsent => (unsent ? failed() : this.#sent(bytes.length, 1)));
     });
   }
 
@@ -196,10 +206,12 @@ class Query {
     const one: Try = { close: () => void socket.destroy() };
     this.#tries.add(one);
     let held: Buffer = Buffer.alloc(0);
-    socket.once('connect', () =>
-      socket.write(Buffer.concat([Buffer.from([bytes.length >> 8, bytes.length & 0xff]), bytes])),
-    );
+    socket.once('connect', () => {
+      socket.write(Buffer.concat([Buffer.from([bytes.length >> 8, bytes.length & 0xff]), bytes]));
+      this.#sent(2 + bytes.length, 0);
+    });
     socket.on('data', part => {
+      this.#count({ upBytes: 0, downBytes: part.length, upDatagrams: 0, downDatagrams: 0 });
       held = Buffer.concat([held, part]);
       if (held.length < 2 || held.length < 2 + held.readUInt16BE(0)) return;
       const message = held.subarray(2, 2 + held.readUInt16BE(0));

@@ -4,7 +4,7 @@
  * somebody asks. Not the meter: nothing here is billed, and nothing of it is kept over a restart.
  */
 import { LATENCY_BOUNDS_MS } from '../observe/latency-bounds';
-import type { LaneFigures, LatencyFigures, PathFigures } from '../ports';
+import type { LaneFigures, LatencyFigures, OwnTraffic, PathFigures } from '../ports';
 
 /** Durations in buckets, not cumulative. */
 export class LatencyHistogram {
@@ -55,11 +55,26 @@ export class PathMetrics {
   }
 }
 
+/** What this lane itself sent and received through one slot, beside what is billed; for reconciliation. */
+export class OwnCount implements OwnTraffic {
+  readonly slot: number;
+  upBytes = 0;
+  downBytes = 0;
+  /** Of customers and of ours. */
+  upDatagrams = 0;
+  downDatagrams = 0;
+
+  constructor(slot: number) {
+    this.slot = slot;
+  }
+}
+
 export class LaneMetrics {
   accepted = 0;
   /** Times that a flow stood still because its slot waited for the disk. */
   windowWaits = 0;
   readonly #paths = new Map<string, PathMetrics>();
+  readonly #own = new Map<number, OwnCount>();
   readonly #refusals = new Map<string, number>();
 
   /** Slots × protocols: few, and they stay. */
@@ -71,6 +86,15 @@ export class LaneMetrics {
       this.#paths.set(name, path);
     }
     return path;
+  }
+
+  own(slot: number): OwnCount {
+    let own = this.#own.get(slot);
+    if (!own) {
+      own = new OwnCount(slot);
+      this.#own.set(slot, own);
+    }
+    return own;
   }
 
   refused(reason: string): void {
@@ -89,6 +113,7 @@ export class LaneMetrics {
       windowWaits: this.windowWaits,
       refusals: this.refusals(),
       paths: [...this.#paths.values()].map(path => path.figures()),
+      own: [...this.#own.values()].map(own => ({ ...own })),
     };
   }
 }

@@ -147,7 +147,7 @@ export class Lane {
     this.limiter = new Limiter(joinLimits(options.memory.limits, options.clock), options.clock);
     this.routes = new SessionRoutes(new SessionTable(options.memory.sessions, options.clock), options.rotate);
     this.certificates = new Certificates(options.log);
-    this.resolver = new Resolver(options.clock);
+    this.resolver = new Resolver(options.clock, slot => this.metrics.own(slot));
     this.shadowsocks = new ShadowsocksPorts(options.memory.salts, options.clock);
     this.reads = new ReadMemory(options.limits.readBytes, holdMemory);
     this.#timer = options.clock.every(TICK_MS, () => this.#onTick());

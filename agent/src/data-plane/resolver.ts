@@ -9,7 +9,7 @@ import { isIPv4 } from 'node:net';
 import type { Clock } from '@mastline/shared/base/clock';
 import { codeOf } from '@mastline/shared/base/coded-error';
 import type { RefusalReason } from '@mastline/shared/protocols/refusal';
-import type { Egress } from '../ports';
+import type { CountOwn, Egress, OwnTraffic } from '../ports';
 import { askNameServers, type NameServer, nameServersOf, type QueryOutcome } from './dns-query';
 import { type NameAnswer, NameCache } from './name-cache';
 import { type Family, familiesOf } from './source-address';
@@ -54,8 +54,12 @@ export class Resolver {
   readonly #clock: Clock;
   readonly #slots = new Map<number, SlotNames>();
 
-  constructor(clock: Clock) {
+  readonly #own: ((slot: number) => OwnTraffic) | undefined;
+
+  /** `own`: where what is asked and answered through a slot is counted. */
+  constructor(clock: Clock, own?: (slot: number) => OwnTraffic) {
     this.#clock = clock;
+    this.#own = own;
   }
 
   /** Forgets what was learnt through slots that are gone, or that now have another address, server or modem. */
@@ -153,7 +157,9 @@ export class Resolver {
       return () => undefined;
     }
     const question = { name, type: key[0] === '4' ? 'A' : 'AAAA' } as const;
-    return askNameServers(question, { servers: slot.servers, clock: this.#clock }, outcome =>
+    const own = this.#own?.(egress.slot);
+    const count = own && counterInto(own);
+    return askNameServers(question, { servers: slot.servers, clock: this.#clock, count }, outcome =>
       learnt(answerOf(outcome), keepMsOf(outcome)),
     );
   }
@@ -171,6 +177,15 @@ export class Resolver {
     if (known) giveUp(known);
     return names;
   }
+}
+
+function counterInto(own: OwnTraffic): CountOwn {
+  return moved => {
+    own.upBytes += moved.upBytes;
+    own.downBytes += moved.downBytes;
+    own.upDatagrams += moved.upDatagrams;
+    own.downDatagrams += moved.downDatagrams;
+  };
 }
 
 /** The most telling of what was said, when no address was among it. */

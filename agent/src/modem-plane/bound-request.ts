@@ -6,11 +6,21 @@ import { Resolver } from 'node:dns';
 import { type IncomingMessage, request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import { isIP, type LookupFunction } from 'node:net';
+import { type DetailedPeerCertificate, TLSSocket } from 'node:tls';
 import type { Clock } from '@mastline/shared/base/clock';
 import { CodedError, codeOf, messageOf } from '@mastline/shared/base/coded-error';
+import type { CountOwn, OwnTraffic } from '../ports';
 
 const DNS_TIMEOUT_MS = 2000;
 const DNS_TRIES = 2;
+/** A question and its answer over UDP, with a name of usual length and two addresses; without headers. */
+export const LOOKUP: Omit<OwnTraffic, 'slot'> = {
+  ...{ upBytes: 45, downBytes: 90, upDatagrams: 1, downDatagrams: 1 },
+};
+/** What TLS 1.3 sends in a handshake by Node beside certificates (measured: tickets and records included). */
+const TLS_UP_BYTES = 490;
+const TLS_DOWN_BYTES = 1180;
+const MAX_CHAIN = 8;
 
 export interface BoundRequest {
   url: string;
@@ -27,6 +37,8 @@ export interface BoundRequest {
   signal?: AbortSignal;
   /** Called once, whatever came of it. */
   onFigures?: (figures: RequestFigures) => void;
+  /** Called once: what it moved, by estimate where TLS and names are concerned. */
+  count?: CountOwn | undefined;
 }
 
 /** What a request took and moved, for those who pay for it. */
@@ -93,6 +105,7 @@ export function boundRequest(options: BoundRequest): Promise<BoundReply> {
         figures.sentBytes = request.socket?.bytesWritten ?? 0;
         figures.receivedBytes = request.socket?.bytesRead ?? 0;
         options.onFigures?.(figures);
+        options.count?.(ownOf(figures, request.socket));
       }
       options.signal?.removeEventListener('abort', onAbort);
     };
@@ -131,6 +144,40 @@ export function boundRequest(options: BoundRequest): Promise<BoundReply> {
     });
     request.end(options.body);
   });
+}
+
+/** What a request moved on its link, without headers of IP, TCP and UDP. */
+function ownOf(figures: RequestFigures, socket: unknown): Omit<OwnTraffic, 'slot'> {
+  const own = {
+    upBytes: figures.sentBytes,
+    downBytes: figures.receivedBytes,
+    upDatagrams: 0,
+    downDatagrams: 0,
+  };
+  if (socket instanceof TLSSocket && figures.connectMs !== null) {
+    // The socket counts what is inside.
+    own.upBytes += TLS_UP_BYTES;
+    own.downBytes += TLS_DOWN_BYTES + chainBytes(socket.getPeerCertificate(true));
+  }
+  if (!figures.lookedUp) return own;
+  return {
+    upBytes: own.upBytes + LOOKUP.upBytes,
+    downBytes: own.downBytes + LOOKUP.downBytes,
+    ...{ upDatagrams: LOOKUP.upDatagrams, downDatagrams: LOOKUP.downDatagrams },
+  };
+}
+
+function chainBytes(leaf: DetailedPeerCertificate): number {
+  let bytes = 0;
+  let certificate: DetailedPeerCertificate | undefined = leaf;
+  for (let at = 0; at < MAX_CHAIN && certificate?.raw !== undefined; at += 1) {
+    bytes += certificate.raw.length;
+    // A root names itself; servers do not send it, but it is what ends the chain here.
+    if (certificate.issuerCertificate === certificate)
+      return at === 0 ? bytes : bytes - certificate.raw.length;
+    certificate = certificate.issuerCertificate;
+  }
+  return bytes;
 }
 
 /** A `lookup` for sockets that asks `servers` from `localAddress`. */

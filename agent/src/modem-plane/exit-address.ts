@@ -5,6 +5,7 @@
 import { isIP } from 'node:net';
 import type { Clock } from '@mastline/shared/base/clock';
 import { CodedError, messageOf } from '@mastline/shared/base/coded-error';
+import type { CountOwn } from '../ports';
 import { boundRequest } from './bound-request';
 
 const ECHO_DEADLINE_MS = 8000;
@@ -16,6 +17,7 @@ export interface ExitQuestion {
   dnsServers: readonly string[];
   clock: Clock;
   signal: AbortSignal;
+  count?: CountOwn | undefined;
 }
 
 /** The address; throws `modem/exit-unknown` naming what each service did when none told. */

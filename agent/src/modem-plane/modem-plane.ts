@@ -5,11 +5,12 @@
  */
 import { sleep, type Timer } from '@mastline/shared/base/clock';
 import { CodedError } from '@mastline/shared/base/coded-error';
-import type { ModemPlane, RotationRequest } from '../ports';
+import type { ModemPlane, OwnTraffic, RotationRequest } from '../ports';
 import { DataUse } from './health/data-use';
 import type { PathFigures } from './health/path-watch';
 import type { SpeedTestResult } from './health/speed-test';
 import { SpeedTestDesk } from './health/speed-test-desk';
+import { OwnTrafficBook } from './own-traffic';
 import { PinKeeper } from './pin-keeper';
 import { type CheckedOptions, checkOptions, type ModemPlaneOptions } from './plane-options';
 import { recoveryLadder } from './recovery/ladder';
@@ -37,6 +38,8 @@ export interface RotatingModemPlane extends ModemPlane {
   readonly rotations: RotationOffice;
   /** What the probes of each slot found, and how often each rung of recovery helped. */
   health(): { slots: ({ slot: number } & PathFigures)[]; rungs: RungFigures[] };
+  /** What the plane itself moved through each slot since the start. */
+  ownTraffic(): OwnTraffic[];
   /** Measures how fast a slot is, for at most so much of the SIM's data. Rejects with `speedtest/…` when it cannot be done. */
   speedTest(slot: number, maxBytes: number): Promise<SpeedTestResult>;
 }
@@ -61,6 +64,7 @@ class Plane implements RotatingModemPlane {
   readonly #record: RecoveryRecord;
   readonly #pins: PinKeeper;
   readonly #dataUse: DataUse;
+  readonly #own = new OwnTrafficBook();
   readonly #abort = new AbortController();
   #traffic: Timer | undefined;
   #countingTraffic = false;
@@ -96,6 +100,7 @@ class Plane implements RotatingModemPlane {
         const found = this.#roster.find(slot);
         return found && { egress: found.egress(), report: found.report() };
       },
+      counter: slot => this.#own.counter(slot),
     });
   }
 
@@ -133,6 +138,10 @@ class Plane implements RotatingModemPlane {
       slots: this.#roster.all().map(one => ({ slot: one.config.slot, ...one.health() })),
       rungs: this.#record.figures(),
     };
+  }
+
+  ownTraffic() {
+    return this.#own.all();
   }
 
   speedTest(slot: number, maxBytes: number): Promise<SpeedTestResult> {
@@ -175,6 +184,7 @@ class Plane implements RotatingModemPlane {
       },
       onBearer: () => void this.#networks.keep(),
       metered: metered ?? false,
+      count: this.#own.counter(config.slot),
       sims: { settings: sims ?? [], pins: this.#pins, dataUse: this.#dataUse },
       recovery: recoveryOf(() => supervisor, {
         options: this.#options,

@@ -7,6 +7,7 @@ import type { Clock } from '@mastline/shared/base/clock';
 import { CodedError } from '@mastline/shared/base/coded-error';
 import type { Profile } from '@mastline/shared/profile/schema';
 import type { Log } from '../observe/log';
+import type { CountOwn } from '../ports';
 import { DialledDriver } from './dialled-driver';
 import type { Bearer, ModemDriver, ModemStatus, Outcome } from './driver';
 import { createAtDriver } from './drivers/at/driver';
@@ -30,6 +31,8 @@ export interface SlotDriverOptions {
   profiles: () => readonly Profile[];
   /** The data connection has changed, by whatever; `bearer` is what it is now. */
   onBearer: (bearer: Bearer) => void;
+  /** Told what a web API's requests move over the slot's interface. */
+  count?: CountOwn | undefined;
 }
 
 /** Opens nothing yet: ports are opened by the first verb, and again after the modem was away. */
@@ -41,6 +44,7 @@ export function slotDriver(options: SlotDriverOptions): SlotDriver {
       return hilinkDriver({
         url,
         localAddress: options.localAddress,
+        count: options.count,
         clock,
         login: password === undefined ? null : { username, password },
       });

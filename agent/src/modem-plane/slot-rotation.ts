@@ -5,6 +5,7 @@
 import type { Clock } from '@mastline/shared/base/clock';
 import { CodedError, messageOf } from '@mastline/shared/base/coded-error';
 import type { Log } from '../observe/log';
+import type { CountOwn } from '../ports';
 import type { ModemDriver, ModemIdentity, Registration } from './driver';
 import type { MachineEvent } from './machine';
 import { ROTATION_TIMES, type RotationEnd, type RotationTimes, rotate } from './rotation';
@@ -31,6 +32,8 @@ export interface RotationChoices {
 export interface RotatedSlot {
   slot: number;
   echoUrls: readonly string[];
+  /** Told what questions for the exit address move. */
+  count: CountOwn;
   identity: () => ModemIdentity;
   registration: () => Registration | null;
   driver: () => ModemDriver | null;
@@ -131,6 +134,6 @@ export class SlotRotation {
     const { localAddress, dnsServers } = modem.way();
     if (localAddress === null)
       return Promise.reject(new CodedError('modem/exit-unknown', 'the slot has no network'));
-    return seenAddresses({ echoUrls, localAddress, dnsServers, clock, signal });
+    return seenAddresses({ echoUrls, localAddress, dnsServers, clock, signal, count: modem.count });
   }
 }

@@ -9,7 +9,7 @@ import { CodedError } from '@mastline/shared/base/coded-error';
 import type { SlotReport } from '@mastline/shared/domain/modem';
 import type { Profile } from '@mastline/shared/profile/schema';
 import type { Log } from '../observe/log';
-import type { Egress, SlotTraffic } from '../ports';
+import type { CountOwn, Egress, SlotTraffic } from '../ports';
 import type { Bearer, ModemDriver, ModemIdentity, ModemStatus } from './driver';
 import type { DataUse } from './health/data-use';
 import { type PathFigures, PathWatch } from './health/path-watch';
@@ -38,6 +38,8 @@ export interface SupervisorOptions {
   profiles: () => readonly Profile[];
   /** Probes cost SIM data that somebody counts. */
   metered: boolean;
+  /** Told what the agent itself moves over the slot's interface. */
+  count: CountOwn;
   sims: {
     settings: readonly SimSettings[];
     pins: PinKeeper;
@@ -86,6 +88,7 @@ export class SlotSupervisor {
       clock,
       log,
       mayProbe: () => this.#sim.dataCap() === null,
+      count: options.count,
       onChange: () => this.#tell(),
     });
     const { rebootHost, ladder, cycleUsb, ...node } = recovery;
@@ -231,10 +234,11 @@ export class SlotSupervisor {
 
   /** What a rotation knows of the modem, and does to its state. */
   #rotated(): RotatedSlot {
-    const { config, echoUrls } = this.#options;
+    const { config, echoUrls, count } = this.#options;
     return {
       slot: config.slot,
       echoUrls,
+      count,
       identity: () => this.#identity,
       registration: () => this.#watch?.registration() ?? null,
       driver: () => this.#driver(),
@@ -320,7 +324,7 @@ export class SlotSupervisor {
   }
 
   #restartWatch(): void {
-    const { clock, log, profiles, onBearer } = this.#options;
+    const { clock, log, profiles, onBearer, count } = this.#options;
     const before = this.#watch;
     this.#watch = null;
     before?.close().catch(error => log.warn('a driver did not close well', { error }));
@@ -334,6 +338,7 @@ export class SlotSupervisor {
       clock,
       log,
       profiles,
+      count,
       onBearer: bearer => {
         if (this.#watch !== watch) return;
         this.#bearer = bearer.connected ? bearer : null;

@@ -51,6 +51,14 @@ const STEPS: readonly string[] = [
      credential_id TEXT PRIMARY KEY,
      bytes INTEGER NOT NULL CHECK (bytes BETWEEN 0 AND 9007199254740991)
    ) STRICT, WITHOUT ROWID;`,
+
+  // 4: what each slot has committed by the UTC day of its minutes, in the same transaction: what reconciliation compares.
+  `CREATE TABLE slot_days (
+     day INTEGER NOT NULL, slot INTEGER NOT NULL,
+     up_bytes INTEGER NOT NULL CHECK (up_bytes BETWEEN 0 AND 9007199254740991),
+     down_bytes INTEGER NOT NULL CHECK (down_bytes BETWEEN 0 AND 9007199254740991),
+     PRIMARY KEY (day, slot)
+   ) STRICT, WITHOUT ROWID;`,
 ];
 
 /** Brings `db` to the newest schema. Throws `spool/newer` for a file of a later agent. */

@@ -13,6 +13,9 @@ import type { SpoolCalls, SpoolHealth, SpoolOperation, SpoolRequest } from './wo
 /** Larger files are not read through by the check now and then: it would hold commits up. */
 const MAX_CHECKED_BYTES = 64 * 1024 * 1024;
 
+/** That they went well says nothing of whether the file can be written. */
+const ONLY_READS: ReadonlySet<SpoolOperation> = new Set(['position', 'credentialBytes', 'slotDays']);
+
 type Request = Exclude<SpoolRequest, { operation: 'close' }>;
 
 export class SpoolKeeper {
@@ -58,7 +61,7 @@ export class SpoolKeeper {
   perform(request: Request): SpoolCalls[SpoolOperation]['gives'] {
     try {
       const value = this.#withRoom(request);
-      if (request.operation !== 'position' && request.operation !== 'credentialBytes') this.#problem = null;
+      if (!ONLY_READS.has(request.operation)) this.#problem = null;
       return value;
     } catch (error) {
       const fault = spoolError(error, this.#path);
@@ -113,6 +116,8 @@ export class SpoolKeeper {
         return this.#table.renew(request.mark, request.nowMs);
       case 'credentialBytes':
         return this.#table.credentialBytes(request.credentialIds);
+      case 'slotDays':
+        return this.#table.slotDays(request.fromDay);
       case 'restamp':
         this.#table.restamp(request.correction);
         return null;

@@ -15,7 +15,7 @@ import type { UsageDelta, UsageSpool } from '../ports';
 import { workerUrl } from '../worker-url';
 import { checkDeltas } from './check-deltas';
 import type { BrokenFile } from './database';
-import type { CommitEntry, CredentialCounts, Renewal, SpoolPosition } from './usage-table';
+import type { CommitEntry, CredentialCounts, Renewal, SlotDays, SpoolPosition } from './usage-table';
 import type {
   SpoolCalls,
   SpoolFailure,
@@ -50,6 +50,8 @@ export interface NodeSpool extends UsageSpool {
   renew(mark: number): Promise<Renewal>;
   /** What credentials have used since the epoch began, of what is committed; 0 for those never seen. */
   credentialBytes(credentialIds: readonly string[]): Promise<CredentialCounts>;
+  /** What slots have committed by UTC day, from `fromDay` (epoch milliseconds) on; 41 days are kept. */
+  slotDays(fromDay: number): Promise<SlotDays>;
   /** Called after each commit that is on disk. */
   onCommit(listener: () => void): void;
   /**
@@ -235,6 +237,10 @@ class ThreadedSpool implements NodeSpool {
 
   credentialBytes(credentialIds: readonly string[]): Promise<CredentialCounts> {
     return this.#call('credentialBytes', { credentialIds });
+  }
+
+  slotDays(fromDay: number): Promise<SlotDays> {
+    return this.#call('slotDays', { fromDay });
   }
 
   async corrected(offsetMs: number): Promise<void> {

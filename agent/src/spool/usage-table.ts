@@ -5,6 +5,7 @@
  */
 import { addBytes } from '@mastline/shared/base/bytes';
 import { CodedError } from '@mastline/shared/base/coded-error';
+import { DAY_MS, dayOf } from '@mastline/shared/domain/day';
 import type { UsageRecord } from '@mastline/shared/domain/usage';
 import { periodStartOf } from '@mastline/shared/domain/usage-period';
 import { uuidv7 } from '@mastline/shared/domain/uuid';
@@ -43,6 +44,22 @@ export interface UsageTable {
   renew(mark: number, nowMs: number): Renewal;
   restamp(correction: Correction): void;
   credentialBytes(credentialIds: readonly string[]): CredentialCounts;
+  slotDays(fromDay: number): SlotDays;
+}
+
+export interface SlotDayBytes {
+  /** Beginning of the UTC day, epoch milliseconds. */
+  day: number;
+  slot: number;
+  upBytes: number;
+  downBytes: number;
+}
+
+/** What slots have committed by UTC day, whatever became of it since. */
+export interface SlotDays {
+  days: SlotDayBytes[];
+  /** The first minute of which something is not acknowledged; null when all is. */
+  oldestPending: number | null;
 }
 
 /** Bytes up and down of credentials since the epoch began, in the order asked. */
@@ -80,6 +97,8 @@ interface SpoolRow {
 
 const COLUMNS = 'period_start, endpoint_id, credential_id, slot, imei, up_bytes, down_bytes, flows';
 const KEY = 'period_start, endpoint_id, credential_id, slot, imei';
+/** Days by slot that are kept. */
+const KEPT_DAYS = 41;
 /** Before this agent was written no minute can have been: the clock of a box without battery begins in 1970. */
 const FIRST_MINUTE = Date.UTC(2026, 0, 1);
 
@@ -103,6 +122,21 @@ export function usageTable(db: Database): UsageTable {
   const readCredential = db.prepare<[string], { bytes: number }>(
     'SELECT bytes FROM credential_bytes WHERE credential_id = ?',
   );
+  const addToDay = db.prepare(
+    `INSERT INTO slot_days (day, slot, up_bytes, down_bytes) VALUES (?, ?, ?, ?)
+     ON CONFLICT (day, slot) DO UPDATE SET up_bytes = up_bytes + excluded.up_bytes,
+       down_bytes = down_bytes + excluded.down_bytes`,
+  );
+  const forgetDays = db.prepare('DELETE FROM slot_days WHERE day < ?');
+  const readDays = db.prepare<[number], { day: number; slot: number; up_bytes: number; down_bytes: number }>(
+    'SELECT day, slot, up_bytes, down_bytes FROM slot_days WHERE day >= ? ORDER BY day, slot',
+  );
+  const oldest = db.prepare<[], { oldest: number | null }>(
+    `SELECT min(oldest) AS oldest FROM (SELECT min(period_start) AS oldest FROM usage_open
+       UNION ALL SELECT min(period_start) FROM usage_sealed)`,
+  );
+  /** The last day that was added to: the first commit of another one forgets what is old. */
+  let today = 0;
   const forgetCredentials = db.prepare('DELETE FROM credential_bytes');
   const oldestOpen = db.prepare<[number], Row>(
     `SELECT ${COLUMNS} FROM usage_open WHERE clock = '' ORDER BY ${KEY} LIMIT ?`,
@@ -154,9 +188,11 @@ export function usageTable(db: Database): UsageTable {
     let upBytes = 0;
     let downBytes = 0;
     const byCredential = new Map<string, number>();
+    const bySlot = new Map<string, SlotDayBytes>();
     for (const { clock, periodStart, deltas } of entries)
       for (const delta of deltas) {
         add.run({ ...rowOf(periodStart, delta), clock });
+        if (clock === '') addTo(bySlot, dayOf(periodStart), delta);
         upBytes = addBytes(upBytes, delta.upBytes);
         downBytes = addBytes(downBytes, delta.downBytes);
         const bytes = addBytes(byCredential.get(delta.credentialId) ?? 0, delta.upBytes + delta.downBytes);
@@ -164,7 +200,17 @@ export function usageTable(db: Database): UsageTable {
       }
     for (const [credentialId, bytes] of byCredential) if (bytes > 0) addToCredential.run(credentialId, bytes);
     addCommitted.run(upBytes, downBytes);
+    addDays(bySlot.values());
   });
+
+  const addDays = (days: Iterable<SlotDayBytes>): void => {
+    for (const { day, slot, upBytes, downBytes } of days) {
+      if (upBytes + downBytes > 0) addToDay.run(day, slot, upBytes, downBytes);
+      if (day <= today) continue;
+      today = day;
+      forgetDays.run(day - KEPT_DAYS * DAY_MS);
+    }
+  };
 
   const recordsAfter = db.transaction((sequence: number, limit: number, epoch?: string): UsageRecord[] => {
     checkEpoch(epoch);
@@ -211,13 +257,17 @@ export function usageTable(db: Database): UsageTable {
 
   const restamp = db.transaction(({ clock, offsetMs, nowMs }: Correction) => {
     const latest = periodStartOf(nowMs);
+    const bySlot = new Map<string, SlotDayBytes>();
     for (const row of uncorrected.all()) {
       const told = row.clock === clock ? periodStartOf(row.period_start + offsetMs) : row.period_start;
       // A run that never heard the cloud and had no idea of the time: the minute it is now is the best there is.
       const isPossible = told >= FIRST_MINUTE && told <= latest;
-      add.run({ ...row, clock: '', period_start: isPossible ? told : latest });
+      const minute = isPossible ? told : latest;
+      add.run({ ...row, clock: '', period_start: minute });
+      addTo(bySlot, dayOf(minute), { slot: row.slot, upBytes: row.up_bytes, downBytes: row.down_bytes });
     }
     dropUncorrected.run();
+    addDays(bySlot.values());
   });
 
   const credentialBytes = db.transaction(
@@ -227,7 +277,20 @@ export function usageTable(db: Database): UsageTable {
     }),
   );
 
+  const slotDays = db.transaction(
+    (fromDay: number): SlotDays => ({
+      days: readDays.all(fromDay).map(row => ({
+        day: row.day,
+        slot: row.slot,
+        upBytes: row.up_bytes,
+        downBytes: row.down_bytes,
+      })),
+      oldestPending: oldest.get()?.oldest ?? null,
+    }),
+  );
+
   return {
+    slotDays: fromDay => slotDays(fromDay),
     credentialBytes: ids => credentialBytes(ids),
     restamp: correction => restamp.immediate(correction),
     commit: entries => commit.immediate(entries),
@@ -236,6 +299,21 @@ export function usageTable(db: Database): UsageTable {
     acknowledge: (mark, epoch) => acknowledge.immediate(mark, epoch),
     renew: (mark, nowMs) => renew.immediate(mark, nowMs),
   };
+}
+
+function addTo(
+  sums: Map<string, SlotDayBytes>,
+  day: number,
+  more: { slot: number; upBytes: number; downBytes: number },
+): void {
+  const key = `${day} ${more.slot}`;
+  const sum = sums.get(key);
+  const { slot, upBytes, downBytes } = more;
+  if (!sum) sums.set(key, { day, slot, upBytes, downBytes });
+  else {
+    sum.upBytes = addBytes(sum.upBytes, upBytes);
+    sum.downBytes = addBytes(sum.downBytes, downBytes);
+  }
 }
 
 function rowOf(periodStart: number, delta: UsageDelta): Row {

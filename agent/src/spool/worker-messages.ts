@@ -1,7 +1,14 @@
 /** What passes between usage-spool.ts and the thread that owns the file. Plain values only. */
 import type { UsageRecord } from '@mastline/shared/domain/usage';
 import type { BrokenFile } from './database';
-import type { CommitEntry, Correction, CredentialCounts, Renewal, SpoolPosition } from './usage-table';
+import type {
+  CommitEntry,
+  Correction,
+  CredentialCounts,
+  Renewal,
+  SlotDays,
+  SpoolPosition,
+} from './usage-table';
 
 export interface SpoolWorkerData {
   path: string;
@@ -21,6 +28,7 @@ export interface SpoolCalls {
   acknowledge: { takes: { mark: number; epoch: string | undefined }; gives: null };
   renew: { takes: { mark: number; nowMs: number }; gives: Renewal };
   credentialBytes: { takes: { credentialIds: readonly string[] }; gives: CredentialCounts };
+  slotDays: { takes: { fromDay: number }; gives: SlotDays };
   restamp: { takes: { correction: Correction }; gives: null };
   /** Looks whether the file is still whole and still there, and takes the reserve again when it can. */
   check: { takes: { nowMs: number }; gives: null };

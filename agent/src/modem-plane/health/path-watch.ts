@@ -5,7 +5,7 @@
  */
 import type { Clock, Timer } from '@mastline/shared/base/clock';
 import type { Log } from '../../observe/log';
-import type { SlotTraffic } from '../../ports';
+import type { CountOwn, SlotTraffic } from '../../ports';
 import { NO_PATH, type PathFacts } from '../slot-state';
 import { type ProbeResult, probe } from './probe';
 import { ProbeBudget } from './probe-budget';
@@ -53,6 +53,8 @@ export interface PathWatchOptions {
   /** False: not a byte more may go through the SIM. */
   mayProbe: () => boolean;
   onChange: () => void;
+  /** Told what probes move. */
+  count?: CountOwn | undefined;
 }
 
 export interface PathFigures {
@@ -204,7 +206,7 @@ export class PathWatch {
     try {
       const from = this.#next % echoUrls.length;
       const urls = [...echoUrls.slice(from), ...echoUrls.slice(0, from)];
-      result = await probe({ urls, ...path, clock, signal });
+      result = await probe({ urls, ...path, clock, signal, count: this.#options.count });
     } catch (error) {
       // Nothing that a network does ends here.
       log.error('a probe broke', { error });

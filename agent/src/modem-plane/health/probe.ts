@@ -7,7 +7,8 @@ import { Resolver } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import { type Clock, sleep } from '@mastline/shared/base/clock';
 import { codeOf, messageOf } from '@mastline/shared/base/coded-error';
-import { boundRequest, type RequestFigures } from '../bound-request';
+import type { CountOwn } from '../../ports';
+import { boundRequest, LOOKUP, type RequestFigures } from '../bound-request';
 import { type Answerer, whoAnswered } from './captive';
 
 /** One service has this long; a mobile network that pages a sleeping modem takes up to three seconds. */
@@ -36,6 +37,7 @@ export interface ProbeRequest {
   dnsServers: readonly string[];
   clock: Clock;
   signal: AbortSignal;
+  count?: CountOwn | undefined;
 }
 
 export interface ProbeResult {
@@ -70,6 +72,7 @@ export async function probe(request: ProbeRequest): Promise<ProbeResult> {
         headers: { accept: 'text/plain, application/json' },
         clock: request.clock,
         signal,
+        count: request.count,
         onFigures: moved => {
           figures = moved;
           wireBytes += wireBytesOf(moved);
@@ -95,6 +98,7 @@ export async function probe(request: ProbeRequest): Promise<ProbeResult> {
     const answerer: Answerer = { kind: 'service', address: null, problem };
     answers.unshift({ answerer, figures: null, problem, code: undefined });
     wireBytes += LOOKUP_BYTES;
+    request.count?.(LOOKUP);
   }
   const good = answers.find(one => one.answerer?.kind === 'service');
   const page = answers.find(one => one.answerer?.kind === 'carrier');

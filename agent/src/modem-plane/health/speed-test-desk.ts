@@ -2,7 +2,7 @@
 import type { Clock } from '@mastline/shared/base/clock';
 import { CodedError } from '@mastline/shared/base/coded-error';
 import type { SlotReport } from '@mastline/shared/domain/modem';
-import type { Egress } from '../../ports';
+import type { CountOwn, Egress } from '../../ports';
 import { type SpeedTestResult, type SpeedTestUrls, speedTest } from './speed-test';
 
 export interface SpeedTestDeskOptions {
@@ -11,6 +11,8 @@ export interface SpeedTestDeskOptions {
   /** Aborted when the agent stops. */
   signal: AbortSignal;
   slot: (slot: number) => { egress: Egress; report: SlotReport } | undefined;
+  /** Told what the test moves through a slot. */
+  counter: (slot: number) => CountOwn;
 }
 
 export class SpeedTestDesk {
@@ -23,7 +25,7 @@ export class SpeedTestDesk {
 
   /** For at most so much of the SIM's data. Rejects with `speedtest/…` when it cannot be done. */
   async measure(slot: number, maxBytes: number): Promise<SpeedTestResult> {
-    const { urls, clock, signal } = this.#options;
+    const { urls, clock, signal, counter } = this.#options;
     if (urls === undefined)
       throw refusal(
         'no-servers',
@@ -42,7 +44,15 @@ export class SpeedTestDesk {
     this.#isBusy = true;
     try {
       const { sourceAddress: localAddress, dnsServers } = egress;
-      return await speedTest({ ...urls, maxBytes, localAddress, dnsServers, clock, signal });
+      return await speedTest({
+        ...urls,
+        maxBytes,
+        localAddress,
+        dnsServers,
+        clock,
+        signal,
+        count: counter(slot),
+      });
     } finally {
       this.#isBusy = false;
     }

@@ -7,6 +7,7 @@ import { type ClientRequest, type IncomingMessage, request as requestHttp } from
 import { request as requestHttps } from 'node:https';
 import type { Clock } from '@mastline/shared/base/clock';
 import { CodedError, codeOf, messageOf } from '@mastline/shared/base/coded-error';
+import type { CountOwn } from '../../ports';
 import { lookupThrough } from '../bound-request';
 
 /** One direction has this long: enough for a radio to wake up and a window to open. */
@@ -34,6 +35,7 @@ export interface SpeedTestRequest extends SpeedTestUrls {
   dnsServers: readonly string[];
   clock: Clock;
   signal: AbortSignal;
+  count?: CountOwn | undefined;
 }
 
 export interface DirectionResult {
@@ -170,6 +172,8 @@ function exchange<T>(
     );
     const finish = () => {
       late.cancel();
+      const { bytesWritten = 0, bytesRead = 0 } = call.socket ?? {};
+      request.count?.({ upBytes: bytesWritten, downBytes: bytesRead, upDatagrams: 0, downDatagrams: 0 });
       call.destroy();
     };
     const done = (value: T) => {

@@ -3,6 +3,7 @@
  * pause, once more, or never again. Knows no meaning of any reply; that is readings.ts and driver.ts.
  */
 import { type Clock, sleep } from '@mastline/shared/base/clock';
+import type { CountOwn } from '../../../ports';
 import type { Outcome } from '../../driver';
 import { failed, NEEDS_LOGIN, NO_SUCH_ENDPOINT, SESSION_LOST, WORTH_ONE_MORE } from './errors';
 import { HilinkSession } from './session';
@@ -23,6 +24,8 @@ export interface HilinkClientOptions {
   clock: Clock;
   /** Null for a stick without a password. */
   login?: Login | null;
+  /** Told what requests move. */
+  count?: CountOwn | undefined;
 }
 
 export class HilinkClient {
@@ -36,9 +39,9 @@ export class HilinkClient {
   #waiting = 0;
 
   constructor(options: HilinkClientOptions) {
-    const { clock, url, localAddress } = options;
+    const { clock, url, localAddress, count } = options;
     this.#clock = clock;
-    this.#session = new HilinkSession({ url, localAddress, clock, signal: this.#abort.signal });
+    this.#session = new HilinkSession({ url, localAddress, clock, signal: this.#abort.signal, count });
     this.#signIn = new SignIn(options.login ?? null, clock);
   }
 

@@ -5,6 +5,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Clock } from '@mastline/shared/base/clock';
 import { codeOf, messageOf } from '@mastline/shared/base/coded-error';
+import type { CountOwn } from '../../../ports';
 import { type BoundReply, boundRequest } from '../../bound-request';
 import type { Outcome } from '../../driver';
 import { failed, faultOf, NO_SUCH_ENDPOINT } from './errors';
@@ -25,6 +26,7 @@ export interface SessionOptions {
   localAddress: string | null;
   clock: Clock;
   signal: AbortSignal;
+  count?: CountOwn | undefined;
 }
 
 export type SessionKind = 'session-token' | 'token' | 'none';
@@ -100,7 +102,7 @@ export class HilinkSession {
   }
 
   async #exchange(path: string, post?: { body: string; token: string }): Promise<Outcome<XmlElement>> {
-    const { url, localAddress, clock, signal } = this.#options;
+    const { url, localAddress, clock, signal, count } = this.#options;
     let reply: BoundReply;
     try {
       reply = await boundRequest({
@@ -123,6 +125,7 @@ export class HilinkSession {
         maxBytes: MAX_REPLY_BYTES,
         clock,
         signal,
+        count,
       });
     } catch (error) {
       const lost = error instanceof Error && isCut(error.cause);

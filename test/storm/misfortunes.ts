@@ -100,8 +100,16 @@ export const MISFORTUNES: readonly Misfortune[] = [
   },
   {
     name: 'contract ended',
-    befalls: everybody,
+    befalls: onPort,
     shows: () => ({ causes: ['connection-refused', 'no-data-connection'], ready: false }),
+    strike: (net, { slot }) => net.knob(slot, 'connection', { up: false }),
+    heal: (net, { slot }) => net.knob(slot, 'connection', { up: true }),
+  },
+  {
+    name: 'data switched off',
+    befalls: modem => !onPort(modem),
+    // The agent switches it on again.
+    shows: () => null,
     strike: (net, { slot }) => net.knob(slot, 'connection', { up: false }),
     heal: (net, { slot }) => net.knob(slot, 'connection', { up: true }),
   },

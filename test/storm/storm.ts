@@ -58,7 +58,7 @@ const ROTATE_EVERY_MS = 2500;
 const CALLS_AT_ONCE = 3;
 const LASTS_MS = [1000, 8000] as const;
 const COME_UP_MS = 120_000;
-const SHOW_MS = 150_000;
+const SHOW_MS = 300_000;
 /** A refused connection is dialled again after five minutes at most. */
 const CALM_DOWN_MS = 420_000;
 const SETTLE_MS = 60_000;

@@ -1,10 +1,7 @@
 /**
  * The virtual network as a program: prints one JSON line when everything answers (`ReadyLine`), serves until it gets
- * SIGTERM, SIGINT or SIGHUP, its standard input closes or its parent dies, and leaves nothing behind.
- *
- *     main --kind auto|namespaces|rootless --modems 2 --state-dir DIR [--instance K]
- *          [--registration-ms 500] [--connect-ms 500]
- *     main --cleanup
+ * SIGTERM, SIGINT or SIGHUP, its standard input closes or its parent dies, and leaves nothing behind. Its options are in
+ * HELP; `--role internet` is its own, for the process inside the carrier's namespace.
  */
 import { fstatSync } from 'node:fs';
 import { resolve as absolute } from 'node:path';
@@ -18,24 +15,31 @@ import { MAX_INSTANCE } from './instance';
 import { startVirtualNetwork, sweep } from './virtual-network';
 import { MAX_MODEMS } from './virtual-slot';
 
+const HELP = `npm run virtual -- --state-dir DIR [options]
+
+Virtual modems for a node that runs by itself; npm start brings its own. DIR is DATA/virtual, DATA being the node's
+dataDir. More are added to it while it runs: npm run agent -- virtual add --data-dir DATA --profile quectel/rm520n
+
+  --state-dir DIR        its socket and state
+  --modems N             HiLink sticks to begin with, 0 to ${MAX_MODEMS} (2)
+  --kind KIND            namespaces: as real networks, needs root; rootless: addresses of 127.0.0.0/8; auto: the best (auto)
+  --registration-ms MS   what a modem takes to register (500)
+  --connect-ms MS        what its data connection takes (500)
+  --instance K           number of the network on this machine, 1 to ${MAX_INSTANCE} (a free one)
+  --cleanup              removes what crashed ones have left, and ends
+  --help                 this
+
+Prints one JSON line when everything answers, then serves until it gets SIGTERM or SIGINT or its standard input closes.`;
 const CLOSE_DEADLINE_MS = 10_000;
 const PARENT_CHECK_MS = 1000;
 const MAX_DELAY_MS = 600_000;
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      role: { type: 'string' },
-      addresses: { type: 'string', default: '{}' },
-      kind: { type: 'string', default: 'auto' },
-      modems: { type: 'string', default: '2' },
-      'state-dir': { type: 'string' },
-      instance: { type: 'string' },
-      'registration-ms': { type: 'string', default: '500' },
-      'connect-ms': { type: 'string', default: '500' },
-      cleanup: { type: 'boolean', default: false },
-    },
-  });
+  const values = readOptions();
+  if (values.help) {
+    console.log(HELP);
+    return;
+  }
   if (values.role === 'internet') return runInternetRole(values.addresses);
   if (values.cleanup) {
     const removed = await withMachineLock(systemClock, sweep);
@@ -100,6 +104,27 @@ async function main(): Promise<void> {
     process.exit(0);
   }
   console.log(JSON.stringify(started.ready));
+}
+
+function readOptions() {
+  try {
+    return parseArgs({
+      options: {
+        role: { type: 'string' },
+        addresses: { type: 'string', default: '{}' },
+        kind: { type: 'string', default: 'auto' },
+        modems: { type: 'string', default: '2' },
+        'state-dir': { type: 'string' },
+        instance: { type: 'string' },
+        'registration-ms': { type: 'string', default: '500' },
+        'connect-ms': { type: 'string', default: '500' },
+        cleanup: { type: 'boolean', default: false },
+        help: { type: 'boolean', short: 'h', default: false },
+      },
+    }).values;
+  } catch (error) {
+    throw new CodedError('simulator/option', `${messageOf(error)}\n\n${HELP}`, { cause: error });
+  }
 }
 
 function whole(option: string, text: string, max: number): number {

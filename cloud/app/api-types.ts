@@ -7,6 +7,7 @@ import type { PortalContext } from '../server/portal-context';
 export type { ModemDetailView, RotationLinkView, RotationView } from '../server/fleet/rotation-views';
 export type { CredentialView, EndpointView } from '../server/fleet/views';
 export type { Role, Viewer } from '../server/identity/viewer';
+export type { NodeLagPage, SystemView } from '../server/insight/system-views';
 export type { ModemView, OverviewView } from '../server/insight/views';
 export type { UsageSum, UsageView } from '../server/ledger/views';
 export type { PortalContext } from '../server/portal-context';

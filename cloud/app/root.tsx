@@ -25,6 +25,7 @@ import './styles/parts.css';
 import './styles/screens.css';
 import './styles/settings.css';
 import './styles/rotation.css';
+import './styles/system.css';
 
 const ICON = `data:image/svg+xml,${encodeURIComponent(
   '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8" fill="#1a57cc"/><path d="M12 25V7m0 1.5c2.5 7.5 7 12.5 13 15.5M12 8.5C11 14.5 9.5 19.5 6.5 24M6 25h20" fill="none" stroke="#fff" stroke-width="2.3" stroke-linecap="round" stroke-linejoin="round"/></svg>',

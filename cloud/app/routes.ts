@@ -19,10 +19,12 @@ export default [
       { path: 'nodes/:nodeId', file: 'routes/node.tsx' },
       { path: 'modems/:slotId/address', file: 'routes/rotation.tsx' },
       { path: 'usage', file: 'routes/usage.tsx' },
+      { path: 'system', file: 'routes/system.tsx' },
       { path: '*', file: 'routes/not-found.tsx' },
     ],
   },
   { path: 'credentials/:credentialId/reveal', file: 'routes/reveal-credential.ts' },
   { path: 'endpoints/:endpointId/shadowsocks', file: 'routes/shadowsocks-access.ts' },
+  { path: 'system/figures', file: 'routes/system-figures.ts' },
   { path: 'usage.csv', file: 'routes/usage-csv.ts' },
 ] satisfies RouteConfig;

@@ -35,6 +35,15 @@ export function formatAgo(epochMs: number, nowMs: number): string {
   return `${Math.floor(seconds / 86_400)} days ago`;
 }
 
+/** "40 s", "12 min", "3 h", "2 days". */
+export function formatSpan(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 48 * 3600) return `${Math.floor(seconds / 3600)} h`;
+  return `${Math.floor(seconds / 86_400)} days`;
+}
+
 /** The name of an hour's day in `zone`, fit for comparing: "2026-11-23". */
 export function dayKey(epochMs: number, zone: string): string {
   const part = parts(epochMs, zone);

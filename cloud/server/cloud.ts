@@ -27,9 +27,11 @@ import { LoginThrottle } from './identity/login-throttle';
 import { createSessions } from './identity/sessions';
 import { ingestServices } from './ingest/services';
 import { LiveFeed } from './insight/live-feed';
-import { JobRunner, lastSuccesses } from './jobs/job-runner';
+import { ProcessReports } from './insight/process-reports';
+import { type Job, JobRunner, lastSuccesses } from './jobs/job-runner';
 import { schedule } from './jobs/schedule';
 import { BatchWriter } from './ledger/batch-writer';
+import { IngestWatch } from './ledger/ingest-watch';
 import { ensurePartitions } from './ledger/partitions';
 import type { Log } from './log';
 import { watchEventLoop } from './observe/event-loop';
@@ -85,6 +87,7 @@ async function startOn(
   const usage = new BatchWriter({ db, clock, log });
   presence.expect(await countRecentNodes(db));
   const seen = new SeenNotes({ db, clock, log });
+  const watch = new IngestWatch({ db, clock, log });
   const rotations = new RotationOrders(clock, (nodeId, body) =>
     cluster.send(nodeId, { kind: 'rotate', body }),
   );
@@ -139,6 +142,7 @@ async function startOn(
     secrets,
     presence,
     usage,
+    watch,
     seen,
     rotations,
     cluster,
@@ -146,6 +150,7 @@ async function startOn(
     clock,
     log,
     tallies,
+    jobs: () => scheduled,
     async settingsChanged(nodeIds) {
       cluster.push(nodeIds);
       await pushAll(nodeIds);
@@ -169,13 +174,29 @@ async function startOn(
     onMessage: (session, message) => dispatch(ingest, session, message),
   });
   const feed = new LiveFeed(services, { clock });
+  const scheduled: readonly Job[] = schedule({ db, sessions, retention: config.retention, clock, log });
   const jobs = new JobRunner({
     db,
-    jobs: schedule({ db, sessions, retention: config.retention, clock, log }),
+    jobs: scheduled,
     clock,
     log,
     tallies,
     processId,
+  });
+  const figures = {
+    version: VERSION,
+    tallies,
+    link: () => gateway.figures(),
+    writer: () => usage.figures(),
+    pool: () => poolFigures(db),
+    liveStreams: () => feed.streams,
+  };
+  const reports = new ProcessReports({
+    db,
+    clock,
+    log,
+    processId,
+    sources: { ...figures, eventLoop: watchEventLoop() },
   });
   const eventLoop = watchEventLoop();
   let metrics: MetricsServer | undefined;
@@ -186,6 +207,8 @@ async function startOn(
     await gateway.close(GATEWAY_STOP_MS);
     await cluster.close();
     await seen.close();
+    await watch.close();
+    await reports.close();
     await jobsDone;
     await metrics?.close();
     eventLoop.close();
@@ -208,14 +231,9 @@ async function startOn(
       metrics = await openMetricsServer(
         config.metrics,
         {
-          version: VERSION,
-          tallies,
+          ...figures,
           eventLoop,
           now: () => clock.now(),
-          link: () => gateway.figures(),
-          writer: () => usage.figures(),
-          pool: () => poolFigures(db),
-          liveStreams: () => feed.streams,
           jobs: () => successesOrNull(services),
         },
         log,

@@ -2,7 +2,7 @@
 import { credentialsRouter, endpointsRouter, nodesRouter } from './fleet/api';
 import { modemsRouter, rotationLinksRouter, rotationsRouter } from './fleet/rotation-api';
 import { viewerRouter } from './identity/api';
-import { overviewRouter } from './insight/api';
+import { overviewRouter, systemRouter } from './insight/api';
 import { usageRouter } from './ledger/api';
 import { reconciliationRouter } from './reconciliation/api';
 import { createCallerFactory, router } from './rpc/procedures';
@@ -10,6 +10,7 @@ import { createCallerFactory, router } from './rpc/procedures';
 export const appRouter = router({
   viewer: viewerRouter,
   overview: overviewRouter,
+  system: systemRouter,
   endpoints: endpointsRouter,
   credentials: credentialsRouter,
   usage: usageRouter,

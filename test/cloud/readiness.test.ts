@@ -31,4 +31,24 @@ test('is ready while the database answers, and again after it did not', async ()
   assert.deepEqual(await ask('/readyz'), { status: 200, text: 'ready\n' });
 });
 
+test('is not ready for work on a schema that lacks something, and says so', async () => {
+  const { pool } = cloud.services.db;
+  const { rows } = await pool.query<{ migration_name: string; finished_at: Date }>(
+    'UPDATE _prisma_migrations SET finished_at = NULL WHERE migration_name = (SELECT max(migration_name) FROM _prisma_migrations) RETURNING migration_name',
+  );
+  assert.deepEqual(await ask('/readyz'), {
+    status: 503,
+    text: "the database lacks 1 of this version's migrations\n",
+  });
+  await pool.query('UPDATE _prisma_migrations SET finished_at = now() WHERE migration_name = $1', [
+    rows[0]?.migration_name,
+  ]);
+  // A newer version that runs beside this one has added its own.
+  await pool.query(
+    `INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at, applied_steps_count)
+     VALUES ('x', 'x', '99990101000000_of_a_newer_one', now(), 1)`,
+  );
+  assert.deepEqual(await ask('/readyz'), { status: 200, text: 'ready\n' });
+});
+
 test.run();

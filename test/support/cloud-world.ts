@@ -9,6 +9,7 @@ import { RotationOrders } from '@mastline/cloud/server/fleet/rotation-orders';
 import { SeenNotes } from '@mastline/cloud/server/fleet/seen-notes';
 import type { OrganizationKind, Viewer } from '@mastline/cloud/server/identity/viewer';
 import { BatchWriter } from '@mastline/cloud/server/ledger/batch-writer';
+import { IngestWatch } from '@mastline/cloud/server/ledger/ingest-watch';
 import { Tallies } from '@mastline/cloud/server/observe/tallies';
 import { QuotaDesk } from '@mastline/cloud/server/quota/quota-desk';
 import { rawPublicKey } from '@mastline/cloud/server/rollout/signing';
@@ -50,6 +51,7 @@ export async function cloudWorld(db: Database, startMs = Date.UTC(2026, 10, 23, 
     secrets: secretStore(Buffer.alloc(32, 7)),
     presence: new Presence(clock),
     usage: new BatchWriter({ db, clock, log }),
+    watch: new IngestWatch({ db, clock, log }),
     seen: new SeenNotes({ db, clock, log }),
     // Nobody is connected to a world without a gateway.
     rotations: new RotationOrders(clock, async () => 'offline'),
@@ -59,6 +61,7 @@ export async function cloudWorld(db: Database, startMs = Date.UTC(2026, 10, 23, 
     quotas: new QuotaDesk({ db, clock, callNode: () => undefined }),
     log,
     tallies: new Tallies(),
+    jobs: () => [],
     async settingsChanged(nodeIds: readonly string[]) {
       changedNodes.push(...nodeIds);
     },

@@ -213,7 +213,15 @@ export class UplinkSync {
       if (run.window.inFlight === 0 && !this.#pumpAgain) this.#tellFlushed();
       return false;
     }
-    const outcome = run.session.send('usage-batch', { epoch: run.epoch, records });
+    // A batch that is not full is the last there is: nothing to say, which is nearly always so.
+    const newest = records.length < MAX_BATCH_RECORDS ? last.sequence : (await spool.position()).lastSequence;
+    if (run !== this.#run || run.window.sent !== after || run.renewAt !== undefined) return true;
+    const ahead = newest - last.sequence;
+    const outcome = run.session.send('usage-batch', {
+      epoch: run.epoch,
+      records,
+      ...(ahead > 0 ? { ahead } : {}),
+    });
     if (outcome === 'busy') this.#wakeAfter(BUSY_WAIT_MS);
     if (outcome !== 'sent') return false;
     run.window.batchSent(last.sequence);

@@ -19,12 +19,24 @@ import type { loader as rootLoader } from '../root';
 
 export const loader = (args: LoaderFunctionArgs) => asMember(args, async (_api, viewer) => viewer);
 
-const SCREENS: { to: string; icon: IconName; word: string }[] = [
+interface Screen {
+  to: string;
+  icon: IconName;
+  word: string;
+}
+
+const SCREENS: readonly Screen[] = [
   { to: '/dashboard', icon: 'dashboard', word: 'Dashboard' },
   { to: '/endpoints', icon: 'endpoints', word: 'Endpoints' },
   { to: '/credentials', icon: 'credentials', word: 'Credentials' },
   { to: '/usage', icon: 'usage', word: 'Usage' },
 ];
+/** For those who run the cloud. */
+const SYSTEM: Screen = { to: '/system', icon: 'system', word: 'System' };
+
+function screensFor({ active }: Viewer): readonly Screen[] {
+  return active.kinds.includes('operator') ? [...SCREENS, SYSTEM] : SCREENS;
+}
 
 export default function Portal() {
   const viewer = useLoaderData<typeof loader>();
@@ -38,7 +50,7 @@ export default function Portal() {
           <Brand />
           <OrganizationMenu viewer={viewer} />
           <nav aria-label="Main">
-            <Screens size={19} className="nav" />
+            <Screens viewer={viewer} size={19} className="nav" />
           </nav>
           <UserMenu viewer={viewer} opens="up" />
         </aside>
@@ -51,7 +63,7 @@ export default function Portal() {
           <Outlet />
         </main>
         <nav className="bottombar" aria-label="Main">
-          <Screens size={21} />
+          <Screens viewer={viewer} size={21} />
         </nav>
       </div>
     </>
@@ -75,10 +87,10 @@ function Brand({ short = false }: { short?: boolean }) {
   );
 }
 
-function Screens({ size, className }: { size: number; className?: string }) {
+function Screens({ viewer, size, className }: { viewer: Viewer; size: number; className?: string }) {
   return (
     <ul className={className}>
-      {SCREENS.map(({ to, icon, word }) => (
+      {screensFor(viewer).map(({ to, icon, word }) => (
         <li key={to}>
           <NavLink to={to}>
             <Icon name={icon} size={size} />

@@ -25,6 +25,10 @@ export const EXTERNAL_TABLES = [
   'public.usage_ingest_daily',
   'public.usage_retention',
   'public.job_runs',
+  'public.ingest_watch',
+  'public.ingest_minutes',
+  'public.ingest_refusals',
+  'public.cloud_processes',
   'public.link_admissions',
 ];
 

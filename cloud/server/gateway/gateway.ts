@@ -120,6 +120,11 @@ export class Gateway {
     return this.#all.size;
   }
 
+  /** Nobody is let in any more. */
+  get stopping(): boolean {
+    return this.#stopping;
+  }
+
   /** What waits here, for those who watch. */
   figures() {
     let pausedSockets = 0;

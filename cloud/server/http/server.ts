@@ -6,12 +6,12 @@ import { randomUUID } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { CodedError, codeOf } from '@mastline/shared/base/coded-error';
-import { withDeadline } from '@mastline/shared/base/deadline';
 import { parseOrExplain } from '@mastline/shared/base/problems';
 import { createExpressMiddleware } from '@trpc/server/adapters/express';
 import compression from 'compression';
 import express, { type ErrorRequestHandler } from 'express';
 import { z } from 'zod';
+import { migrationFiles } from '../db/migrate';
 import type { Gateway } from '../gateway/gateway';
 import type { FindNode } from '../gateway/node-finder';
 import type { Nonces } from '../gateway/nonces';
@@ -26,6 +26,7 @@ import { challengeHandler } from './challenge';
 import { echoRoute } from './echo';
 import { liveRoute } from './live';
 import { portalRoutes } from './portal';
+import { healthz, readyz } from './readiness';
 import { rotationRoute } from './rotation-route';
 import { sameOriginOnly } from './same-origin';
 import { securityHeaders } from './security-headers';
@@ -33,7 +34,6 @@ import { securityHeaders } from './security-headers';
 /** Whole request heads, bodies: slower clients are cut (slow-loris). */
 const HEADERS_DEADLINE_MS = 10_000;
 const REQUEST_DEADLINE_MS = 30_000;
-const READY_DEADLINE_MS = 2_000;
 /** Connections that wait to be accepted: ten thousand nodes come back within seconds (the kernel may cap it, somaxconn). */
 const LISTEN_BACKLOG = 8_192;
 const MAX_RPC_BODY = 256 * 1024;
@@ -77,16 +77,18 @@ export async function createHttpServer(options: HttpOptions): Promise<Server> {
   });
   app.use(securityHeaders({ https: options.publicUrl?.startsWith('https:') === true }));
 
-  app.get('/healthz', (_request, response) => void response.type('text/plain').send('ok\n'));
-  app.get('/readyz', async (_request, response) => {
-    try {
-      await withDeadline(db.pool.query('SELECT 1'), READY_DEADLINE_MS, 'asking the database', clock);
-      response.type('text/plain').send(`ready\n${otherProcesses(services)}`);
-    } catch (error) {
-      log.warn({ err: error }, 'not ready');
-      response.status(503).type('text/plain').send('the database does not answer\n');
-    }
-  });
+  app.get('/healthz', healthz);
+  app.get(
+    '/readyz',
+    readyz({
+      db,
+      clock,
+      log,
+      migrations: migrationFiles().map(file => file.name),
+      isStopping: () => gateway.stopping,
+      note: () => otherProcesses(services),
+    }),
+  );
   app.get('/echo', echoRoute(options.trustedProxies));
   // Before the check of the origin: whoever has the token may call from anywhere.
   app.use('/rotate', rotationRoute(services));

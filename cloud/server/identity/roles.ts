@@ -9,6 +9,8 @@ export type Permission =
   | 'credential:write'
   | 'endpoint:write'
   | 'node:read'
+  /** How the whole installation does; operators only. */
+  | 'system:read'
   | 'node:write'
   /** Give a modem another address now. */
   | 'modem:rotate'
@@ -23,11 +25,18 @@ const EVERYTHING: readonly Permission[] = [
   'credential:write',
   'endpoint:write',
   'node:read',
+  'system:read',
   'node:write',
   'modem:rotate',
   'modem:manage',
 ];
-const READING: readonly Permission[] = ['usage:read', 'endpoint:read', 'credential:read', 'node:read'];
+const READING: readonly Permission[] = [
+  'usage:read',
+  'endpoint:read',
+  'credential:read',
+  'node:read',
+  'system:read',
+];
 
 const GRANTS: Record<Role, readonly Permission[]> = {
   owner: EVERYTHING,

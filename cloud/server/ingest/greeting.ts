@@ -36,6 +36,7 @@ export async function greet(
       { nodeId: node.nodeId, mark: facts.mark, lastSequence: hello.lastSequence, epoch: hello.epoch },
       'the spool is older than the ledger: it was restored or copied, and must begin a new epoch',
     );
+  services.watch.greeted(node, { epoch: hello.epoch, lastSequence: hello.lastSequence, mark: facts.mark });
   const silenceLimitMs = silenceLimitOf(hello.pingIntervalMs ?? PING_INTERVAL_MS);
   session.bearSilence(Math.max(silenceLimitMs, SILENCE_LIMIT_MS));
   const liveMs = hello.metered === true ? 0 : liveReportMs(services.presence.expected);

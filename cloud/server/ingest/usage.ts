@@ -11,12 +11,14 @@ export async function ingestUsage(
 ): Promise<void> {
   const { nodeId, organizationId } = session.node;
   const { tallies } = services;
-  const outcome = await services.usage.write({
+  const batch = {
     nodeId,
     hostOrganizationId: organizationId,
     epoch: body.epoch,
     records: body.records,
-  });
+  };
+  const outcome = await services.usage.write(batch);
+  services.watch.answered(batch, body.ahead ?? 0, outcome);
   switch (outcome.is) {
     case 'stored':
       if (outcome.unattributed > 0)

@@ -6,6 +6,7 @@ import { forgetAdmissions } from '../gateway/admissions';
 import type { Sessions } from '../identity/sessions';
 import { ensurePartitions, orderClosedWeeks } from '../ledger/partitions';
 import { applyRetention, type Retention } from '../ledger/retention';
+import { forgetWatched } from '../ledger/watch-sql';
 import type { Log } from '../log';
 import { compareAgain, forgetSlotDays } from '../reconciliation/reconcile';
 import type { Job } from './job-runner';
@@ -14,6 +15,9 @@ const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 /** Runs are remembered so long. */
 const REMEMBER_RUNS_MS = 30 * DAY_MS;
+/** What was watched of ingest: by minute, and by day. */
+const REMEMBER_MINUTES_MS = 7 * DAY_MS;
+const REMEMBER_DAYS_MS = 400 * DAY_MS;
 
 export function schedule(options: {
   db: Database;
@@ -68,6 +72,17 @@ export function schedule(options: {
         const { days, alarms } = await compareAgain({ db, clock, log });
         const forgotten = await forgetSlotDays({ db, clock });
         return `${days} days of slots compared, ${alarms} with an alarm, ${forgotten} forgotten`;
+      },
+    },
+    {
+      name: 'forget-watched',
+      everyMs: DAY_MS,
+      run: async () => {
+        const forgotten = await forgetWatched(db.pool, {
+          minutes: new Date(clock.now() - REMEMBER_MINUTES_MS),
+          days: new Date(clock.now() - REMEMBER_DAYS_MS),
+        });
+        return `${forgotten} figures of ingest forgotten`;
       },
     },
     {

@@ -6,7 +6,9 @@ import type { Presence } from '../fleet/presence';
 import type { RotationOrders } from '../fleet/rotation-orders';
 import type { SeenNotes } from '../fleet/seen-notes';
 import type { Viewer } from '../identity/viewer';
+import type { Job } from '../jobs/job-runner';
 import type { BatchWriter } from '../ledger/batch-writer';
+import type { IngestWatch } from '../ledger/ingest-watch';
 import type { Log } from '../log';
 import type { Tallies } from '../observe/tallies';
 import type { QuotaDesk } from '../quota/quota-desk';
@@ -19,6 +21,8 @@ export interface Services {
   presence: Presence;
   /** The way of usage into the ledger: groups the batches of all sessions. */
   usage: BatchWriter;
+  /** What came of batches, per node: for those who watch. */
+  watch: IngestWatch;
   seen: SeenNotes;
   /** Rotations that nodes were asked for. */
   rotations: RotationOrders;
@@ -30,6 +34,8 @@ export interface Services {
   log: Log;
   /** What this process counts of itself. */
   tallies: Tallies;
+  /** What this cloud does by itself, and how often. */
+  jobs(): readonly Pick<Job, 'name' | 'everyMs'>[];
   /** To be called after the commit of what people set: these nodes have become something else. Never rejects. */
   settingsChanged(nodeIds: readonly string[]): Promise<void>;
 }

@@ -5,6 +5,7 @@ const TABLE: Record<string, TRPC_ERROR_CODE_KEY> = {
   'identity/not-logged-in': 'UNAUTHORIZED',
   'identity/not-permitted': 'FORBIDDEN',
   'identity/not-a-member': 'FORBIDDEN',
+  'identity/not-operator': 'NOT_FOUND',
   'fleet/no-such-credential': 'NOT_FOUND',
   'fleet/no-such-endpoint': 'NOT_FOUND',
   'fleet/no-such-slot': 'NOT_FOUND',

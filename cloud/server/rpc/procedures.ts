@@ -60,3 +60,13 @@ export const permitted = (permission: Permission) =>
       });
     return next();
   });
+
+/** The same, for organizations that run the cloud. Others are told that there is no such thing. */
+export const operating = (permission: Permission) =>
+  permitted(permission).use(({ ctx, next }) => {
+    if (!ctx.viewer.active.kinds.includes('operator'))
+      throw new CodedError('identity/not-operator', `${ctx.viewer.active.id} is no operator`, {
+        userMessage: 'This does not exist, or belongs to another organization.',
+      });
+    return next();
+  });

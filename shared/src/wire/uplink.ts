@@ -47,6 +47,8 @@ export const uplink = {
   'usage-batch': z.looseObject({
     epoch: z.uuid(),
     records: z.array(UsageRecord).min(1).max(MAX_BATCH_RECORDS),
+    /** How many records are sealed beyond these: how far the ledger is behind. Missing means none, or not known. */
+    ahead: Count.optional(),
   }),
 
   /** After applying, or failing to apply, a desired state. `running` says what serves now. */

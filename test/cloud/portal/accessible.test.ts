@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import type { Browser, Page } from 'playwright-core';
 import { suite } from '../../support/suite';
 import { launch, logIn, visit } from './browser';
+import { ORGANIZATIONS } from './fake-api';
 import { type FakePortal, fakePortal } from './fake-portal';
 
 const test = suite('portal for everybody', { needs: ['chromium'] });
@@ -16,6 +17,7 @@ test.after(async () => {
   await portal?.close();
 });
 
+const OPERATOR = ORGANIZATIONS.find(one => one.kinds.includes('operator'))?.id ?? '';
 const SCREENS = [
   'dashboard',
   'endpoints',
@@ -156,11 +158,18 @@ for (const look of ['light', 'dark'] as const)
           if (screen === 'dashboard') await page.locator('[data-status=live]').waitFor();
           await check(screen);
         }
+        // What only those see who run the cloud.
+        for (const session of portal.cloud.sessions.keys()) portal.cloud.sessions.set(session, OPERATOR);
+        for (const screen of ['system', 'system?q=attic', 'system?q=nowhere']) {
+          await page.goto(`${portal.url}/${screen}`);
+          await page.locator('[data-status=live]').waitFor();
+          await check(screen);
+        }
         assert.deepEqual(problems, []);
         assert.deepEqual(complaints, []);
         await close();
       },
-      { deadlineMs: 90_000 },
+      { deadlineMs: 120_000 },
     );
 
 test('the first visit comes in UTC, every later one in the zone of the browser', async () => {

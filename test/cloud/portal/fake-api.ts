@@ -13,6 +13,7 @@ import type { PortalContext } from '../../../cloud/server/portal-context';
 import { CAUSES } from '../../../cloud/server/reconciliation/judge';
 import type { SlotDayView } from '../../../cloud/server/reconciliation/views';
 import { FakeRotations } from './fake-rotations';
+import { type FakeSystem, fakeSystem, lagPage } from './fake-system';
 
 export const EMAIL = 'ana@acme.example';
 export const PASSWORD = 'correct horse battery';
@@ -46,6 +47,7 @@ export interface FakeCloud {
   sessions: Map<string, string>;
   wrongLogIns: number;
   rotations: FakeRotations;
+  system: FakeSystem;
   /** Subscribers of the live feed. */
   watchers: Set<() => Promise<void>>;
   publish(change: (overview: OverviewView) => void): void;
@@ -65,6 +67,7 @@ export function fakeCloud(nowMs: number): FakeCloud {
     sessions: new Map(),
     wrongLogIns: 0,
     rotations: new FakeRotations(),
+    system: fakeSystem(nowMs),
     watchers: new Set(),
     publish(change) {
       cloud.overview = structuredClone(cloud.overview);
@@ -155,6 +158,11 @@ export function portalContext(
                 }
               : { ...cloud.overview, nodes: { online: 0, total: 0 }, modems: [] },
           ),
+      },
+      system: {
+        get: () => called('system.get', undefined, who => operatorsOnly(who, cloud.system.view)),
+        nodes: input =>
+          called('system.nodes', input, who => operatorsOnly(who, lagPage(cloud.system, input))),
       },
       endpoints: {
         list: () => called('endpoints.list', undefined, who => (isCustomer(who) ? cloud.endpoints : [])),
@@ -264,6 +272,11 @@ function someSlotDays(nowMs: number): SlotDayView[] {
       why: at === 5 ? CAUSES['other-traffic'] : '',
     };
   });
+}
+
+function operatorsOnly<T>(who: Viewer, answer: T): T {
+  if (!who.active.kinds.includes('operator')) throw new TRPCError({ code: 'NOT_FOUND' });
+  return answer;
 }
 
 function answer(

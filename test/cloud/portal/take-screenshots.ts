@@ -5,9 +5,11 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { launch, logIn, visit } from './browser';
-import { aModem } from './fake-api';
+import { aModem, ORGANIZATIONS } from './fake-api';
 import { fakePortal } from './fake-portal';
+import { emptySystem } from './fake-system';
 
+const OPERATOR = ORGANIZATIONS.find(one => one.kinds.includes('operator'))?.id ?? '';
 const folder = process.argv[2] ?? '/tmp/mastline-portal';
 await mkdir(folder, { recursive: true });
 const portal = await fakePortal(Date.UTC(2026, 10, 23, 14, 20));
@@ -80,6 +82,20 @@ for (const look of ['light', 'dark'] as const)
     await page.locator('.chart-bars').focus();
     for (let step = 0; step < 40; step += 1) await page.keyboard.press('ArrowLeft');
     await shoot('usage-hours');
+    const mine = [...portal.cloud.sessions].at(-1)?.[0] ?? '';
+    portal.cloud.sessions.set(mine, OPERATOR);
+    await page.goto(`${portal.url}/system`);
+    await page.locator('[data-status=live]').waitFor();
+    await page.locator('.chart-bars').focus();
+    for (let step = 0; step < 16; step += 1) await page.keyboard.press('ArrowLeft');
+    await shoot('system');
+    const installation = structuredClone(portal.cloud.system);
+    emptySystem(portal.cloud.system);
+    await page.goto(`${portal.url}/system`);
+    await page.locator('[data-status=live]').waitFor();
+    await shoot('system-empty');
+    portal.cloud.system = installation;
+    portal.cloud.sessions.set(mine, ORGANIZATIONS[0]?.id ?? '');
     await page.goto(`${portal.url}/nowhere`);
     await shoot('not-found');
     portal.cloud.failures.set('credentials.list', new Error('broken on purpose'));

@@ -3,7 +3,7 @@
  * turn them (`curl --unix-socket DIR/control.sock http://x/state`); the agent never sees them.
  *
  *     GET  /state                        everything, per modem
- *     POST /modems                       {"profile":"quectel/rm520n","driver":…,"carrier":…,"name":…} plugs one more in
+ *     POST /modems                       {"profile":"quectel/rm520n","driver":…,"carrier":…,"name":…,"addressesOf":N} plugs one more in
  *     DELETE /modems/N                   pulls one out
  *     GET  /faults                       requests that the sticks did not know
  *     GET  /origin/report?id=ID          raw bytes of the origin's connections
@@ -37,6 +37,7 @@ const Wish = z.strictObject({
   driver: DriverKind.optional(),
   carrier: z.enum(CARRIER_NAMES).default('fair'),
   name: ModemSpec.shape.name.default(null),
+  addressesOf: ModemSpec.shape.addressesOf,
 });
 const Knobs = {
   address: z.strictObject({ to: z.string() }),

@@ -53,12 +53,16 @@ type Lan =
   /** Packets without Ethernet's ways, as cdc_mbim has them. */
   | { kind: 'bare' };
 
-function lanOf(k: number, { slot, driver, profile }: ModemSpec): Lan {
+/** Third number of the private addresses that its carrier hands out. */
+const innerOf = ({ slot, addressesOf }: ModemSpec) => addressesOf ?? slot;
+
+function lanOf(k: number, spec: ModemSpec): Lan {
+  const { driver, profile } = spec;
   if (driver === 'hilink') return { kind: 'router', address: HILINK_ADDRESS };
   if (driver === 'mbim') return { kind: 'bare' };
   return profile.startsWith('quectel/')
     ? { kind: 'router', address: MODULE_ADDRESS }
-    : { kind: 'carrier', gateway: `10.${k}.${slot}.1` };
+    : { kind: 'carrier', gateway: `10.${k}.${innerOf(spec)}.1` };
 }
 
 /** Builds the network and starts everything on it. Removes what it made when a step fails. */
@@ -118,7 +122,7 @@ async function startSlot(options: NetworkOptions, spec: ModemSpec, internet: Int
   const n = spec.slot;
   const place: Place = {
     pool: poolOf(k, n),
-    innerPool: Array.from({ length: POOL_SIZE }, (_, i) => `10.${k}.${n}.${POOL_SIZE + 4 * i}`),
+    innerPool: Array.from({ length: POOL_SIZE }, (_, i) => `10.${k}.${innerOf(spec)}.${POOL_SIZE + 4 * i}`),
     dnsServers: [`198.18.${k}.2`],
     apply: linkApplier({ k, n, internet }),
     listen: () => listenIn(modemNs(k, n), HILINK_ADDRESS, 80),
@@ -188,7 +192,7 @@ async function buildModem(k: number, spec: ModemSpec): Promise<void> {
     await ip('link set lan0 arp off', ns);
   } else await ip(`address add ${lan.kind === 'router' ? lan.address : lan.gateway}/24 dev lan0`, ns);
   await ip('link set lan0 up', ns);
-  if (lan.kind === 'bare') await ip(`route add 10.${k}.${n}.0/24 dev lan0`, ns);
+  if (lan.kind === 'bare') await ip(`route add 10.${k}.${innerOf(spec)}.0/24 dev lan0`, ns);
   await ip(`link add wan${n} type veth peer name wan0 netns ${ns}`, carrierNs(k));
   await ip(`address add 100.64.${n}.1/30 dev wan${n}`, carrierNs(k));
   await ip(`link set wan${n} up`, carrierNs(k));

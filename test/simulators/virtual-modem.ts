@@ -54,6 +54,7 @@ export function completeSpec(wish: {
   name: string | null;
   driver: DriverKind | undefined;
   carrier: ModemSpec['carrier'];
+  addressesOf?: number | undefined;
 }): ModemSpec {
   const profiles = loadCatalogue();
   const profile = profiles.find(one => one.id === wish.profile);
@@ -69,7 +70,11 @@ export function completeSpec(wish: {
       'simulator/no-such-model',
       `driver: ${profile.id} is simulated as ${able.join(' or ') || 'nothing'}${driver === undefined ? '' : `, not as ${driver}`}`,
     );
-  return { slot: wish.slot, name: wish.name, profile: profile.id, driver, carrier: wish.carrier };
+  const { slot, name, carrier, addressesOf } = wish;
+  return {
+    ...{ slot, name, profile: profile.id, driver, carrier },
+    ...(addressesOf === undefined ? {} : { addressesOf }),
+  };
 }
 
 /** What a model is simulated as, best first. */

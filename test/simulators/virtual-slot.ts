@@ -23,6 +23,8 @@ export const ModemSpec = z.strictObject({
   /** What it speaks. */
   driver: DriverKind,
   carrier: z.enum(CARRIER_NAMES),
+  /** Its carrier hands out the same private addresses as that slot's; real networks only. */
+  addressesOf: z.int().min(1).max(MAX_MODEMS).optional(),
 });
 export type ModemSpec = z.infer<typeof ModemSpec>;
 

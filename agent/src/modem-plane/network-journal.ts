@@ -20,6 +20,18 @@ export const NetworkItem = z.discriminatedUnion('kind', [
   /** `words` as `ip route` takes them, without the table. */
   z.strictObject({ kind: z.literal('route'), table: z.int(), words: z.array(z.string()) }),
   z.strictObject({ kind: z.literal('rule'), from: z.string(), table: z.int(), priority: z.int() }),
+  // A slot in a network namespace of its own (slot-namespace.ts); `veth` is the link that joins it to this one.
+  z.strictObject({ kind: z.literal('namespace'), name: z.string(), veth: z.string() }),
+  z.strictObject({ kind: z.literal('veth'), veth: z.string(), namespace: z.string() }),
+  /** The interface was taken there, and comes back. */
+  z.strictObject({
+    kind: z.literal('moved'),
+    interface: z.string(),
+    namespace: z.string(),
+    veth: z.string(),
+  }),
+  /** An `ip` command whose effect goes with one of the others. */
+  z.strictObject({ kind: z.literal('step'), words: z.array(z.string()), veth: z.string() }),
 ]);
 export type NetworkItem = z.infer<typeof NetworkItem>;
 
@@ -85,8 +97,9 @@ export class NetworkJournal {
   async remove(items: readonly NetworkItem[]): Promise<void> {
     const failures: unknown[] = [];
     for (const item of items.toReversed()) {
+      const undo = undoOf(item);
       try {
-        await this.#runIp(undoOf(item));
+        if (undo !== null) await this.#runIp(undo);
       } catch (error) {
         if (codeOf(error) !== 'network/gone') {
           failures.push(error);
@@ -123,10 +136,19 @@ export function makeOf(item: NetworkItem): string[] {
       return ['-4', 'route', 'add', ...item.words, 'table', String(item.table)];
     case 'rule':
       return ['-4', 'rule', 'add', ...ruleWords(item)];
+    case 'namespace':
+      return ['netns', 'add', item.name];
+    case 'veth':
+      return ['link', 'add', item.veth, 'type', 'veth', 'peer', 'name', 'host', 'netns', item.namespace];
+    case 'moved':
+      return ['link', 'set', 'dev', item.interface, 'netns', item.namespace];
+    case 'step':
+      return item.words;
   }
 }
 
-function undoOf(item: NetworkItem): string[] {
+/** Null: nothing is to be done. */
+function undoOf(item: NetworkItem): string[] | null {
   switch (item.kind) {
     case 'link-up':
       return ['link', 'set', 'dev', item.interface, 'down'];
@@ -138,6 +160,15 @@ function undoOf(item: NetworkItem): string[] {
       return ['-4', 'route', 'del', ...item.words, 'table', String(item.table)];
     case 'rule':
       return ['-4', 'rule', 'del', ...ruleWords(item)];
+    case 'namespace':
+      return ['netns', 'del', item.name];
+    case 'veth':
+      return ['link', 'del', item.veth];
+    case 'moved':
+      // Back to where this process is: a namespace that is deleted takes virtual interfaces along.
+      return ['-n', item.namespace, 'link', 'set', 'dev', item.interface, 'netns', String(process.pid)];
+    case 'step':
+      return null;
   }
 }
 

@@ -95,6 +95,11 @@ export function isPresent(item: NetworkItem, survey: NetworkSurvey): boolean {
       return survey.rules.some(
         one => one.from === item.from && one.table === item.table && one.priority === item.priority,
       );
+    case 'namespace':
+    case 'veth':
+    case 'moved':
+    case 'step':
+      return survey.links.has(item.veth);
     case 'route': {
       const after = (word: string) => {
         const at = item.words.indexOf(word);

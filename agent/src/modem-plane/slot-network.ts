@@ -2,12 +2,12 @@
  * Gives an interface slot its way out: an address, a routing table of its own that ends in `unreachable`, and the rule
  * that leads from the one to the other. Where the modem is a router (HiLink, ECM) the address is one of ours in its
  * subnet, so that sticks with the same address and MAC do not collide; else it is the carrier's own, as MBIM or a
- * Huawei NDIS connection gives it. What should leave through a dead modem leaves nowhere. Modems keep their settings.
+ * Huawei NDIS connection gives it, or, where that is in use here, one of ours before a namespace (slot-namespace.ts). What should leave through a dead modem leaves nowhere. Modems keep their settings.
  */
 import { readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import type { Clock } from '@mastline/shared/base/clock';
-import { CodedError, codeOf } from '@mastline/shared/base/coded-error';
+import { CodedError, codeOf, messageOf } from '@mastline/shared/base/coded-error';
 import type { Bearer } from './driver';
 import type { LeakGuard } from './leak-guard';
 import { withMachineLock } from './machine-lock';
@@ -15,6 +15,7 @@ import { makeOf, type NetworkItem, type NetworkJournal } from './network-journal
 import { isPresent, type NetworkSurvey, surveyNetwork } from './network-survey';
 import type { RunIp } from './run-ip';
 import { type InterfaceSlot, routerOf, subnetOf } from './slot-config';
+import { freePair, namespaceItems, namespaceOf, type SlotNamespace } from './slot-namespace';
 
 /** Host part of the first address that is tried: sticks hand out .100 themselves. */
 const FIRST_HOST = 101;
@@ -32,6 +33,8 @@ const CAP_NET_ADMIN = 12n;
 export interface SlotNetwork {
   sourceAddress: string;
   items: NetworkItem[];
+  /** Where the modem's interface is, when its address is in use here. */
+  namespace?: SlotNamespace;
 }
 
 /** What of a data connection goes onto the interface. */
@@ -75,13 +78,13 @@ export async function setUpSlot(
     const missing = wanted.items.filter(item => !isPresent(item, survey));
     parts.journal.record(missing);
     try {
-      await parts.guard?.hold(wanted.sourceAddress, slot.interface);
+      await parts.guard?.hold(wanted.sourceAddress, wanted.namespace?.veth ?? slot.interface);
       await make(missing, survey, parts.runIp);
     } catch (error) {
       // Half a network is none; the next try begins from nothing.
       await parts.journal.remove(missing);
       await parts.guard?.release([wanted.sourceAddress]);
-      throw error;
+      throw wanted.namespace ? addressTaken(slot, parts.carrier?.address ?? '', error) : error;
     }
     return wanted;
   });
@@ -147,14 +150,10 @@ function planBehindRouter(slot: InterfaceSlot, gateway: string, survey: NetworkS
 /** The address that the carrier gave, with everything behind it reached through the interface. */
 function planOnCarrier(slot: InterfaceSlot, carrier: CarrierAddress, survey: NetworkSurvey): SlotNetwork {
   const { address: sourceAddress, gateway, mtu } = carrier;
-  const rival =
-    survey.addresses.find(one => one.address === sourceAddress && one.interface !== slot.interface)
-      ?.interface ?? (survey.rules.some(one => one.from === sourceAddress) ? 'a routing rule' : undefined);
-  if (rival !== undefined)
-    throw new CodedError('network/address-taken', `${sourceAddress} is in use by ${rival}`, {
-      userMessage: `Slot ${slot.slot}: the carrier gave ${sourceAddress}, which is in use on this machine already (${rival}). It is set up once that is free; reconnecting the modem may give it another address.`,
-      retryable: true,
-    });
+  const isTaken =
+    survey.addresses.some(one => one.address === sourceAddress && one.interface !== slot.interface) ||
+    survey.rules.some(one => one.from === sourceAddress);
+  if (isTaken) return planApart(slot, carrier, survey);
   const table = freeTable(slot, survey);
   const before = survey.links.get(slot.interface)?.mtu;
   const limit: NetworkItem[] =
@@ -168,6 +167,45 @@ function planOnCarrier(slot: InterfaceSlot, carrier: CarrierAddress, survey: Net
       : ['default', 'via', gateway, 'dev', slot.interface, 'src', sourceAddress, 'onlink'];
   const items = itemsOf({ slot, sourceAddress, prefix: carrier.prefixLength ?? 32, table, ways: [way] });
   return { sourceAddress, items: [...items.slice(0, 1), ...limit, ...items.slice(1)] };
+}
+
+/** The address is another's here already: the modem gets a network namespace, and leaves from an address of ours. */
+function planApart(slot: InterfaceSlot, carrier: CarrierAddress, survey: NetworkSurvey): SlotNetwork {
+  const table = freeTable(slot, survey);
+  const namespace = namespaceOf(table, slot.interface);
+  const pair = freePair(survey);
+  if (pair === null) throw addressTaken(slot, carrier.address);
+  const { ours: sourceAddress, theirs } = pair;
+  const before = survey.links.get(slot.interface)?.mtu;
+  const limit: NetworkItem[] =
+    carrier.mtu !== null && carrier.mtu >= MIN_MTU && before !== undefined && before !== carrier.mtu
+      ? [{ kind: 'mtu', interface: slot.interface, mtu: carrier.mtu, before }]
+      : [];
+  const [, ...host] = itemsOf({
+    slot,
+    sourceAddress,
+    prefix: 30,
+    table,
+    ways: [['default', 'via', theirs, 'dev', namespace.veth, 'src', sourceAddress, 'onlink']],
+  });
+  return {
+    sourceAddress,
+    namespace,
+    items: [
+      ...limit,
+      ...namespaceItems(namespace, carrier, pair),
+      ...host.map(item => (item.kind === 'address' ? { ...item, interface: namespace.veth } : item)),
+    ],
+  };
+}
+
+function addressTaken(slot: InterfaceSlot, address: string, cause?: unknown): CodedError {
+  const why = cause === undefined ? '' : ` That could not be done: ${messageOf(cause)}.`;
+  return new CodedError('network/address-taken', `${address} is in use on this machine`, {
+    userMessage: `Slot ${slot.slot}: the carrier gave ${address}, which is in use on this machine already, so it needs a network namespace and nftables (apt-get install -y nftables).${why}`,
+    retryable: true,
+    cause,
+  });
 }
 
 function itemsOf(plan: {

@@ -8,9 +8,10 @@ import { CodedError, codeOf, messageOf } from '@mastline/shared/base/coded-error
 import type { Log } from '../observe/log';
 import type { LeakGuard } from './leak-guard';
 import { NetworkJournal } from './network-journal';
-import { surveyNetwork } from './network-survey';
+import { type NetworkSurvey, surveyNetwork } from './network-survey';
 import type { RunIp } from './run-ip';
 import { type AddressSlot, type InterfaceSlot, routerOf } from './slot-config';
+import { lookInside } from './slot-namespace';
 import {
   canChangeNetwork,
   carrierAddressOf,
@@ -20,6 +21,7 @@ import {
   setUpSlot,
 } from './slot-network';
 import type { SlotRoster } from './slot-roster';
+import type { NetworkFacts } from './slot-state';
 import type { SlotSupervisor } from './slot-supervisor';
 
 export interface SlotNetworksOptions {
@@ -127,13 +129,53 @@ export class SlotNetworks {
     }
   }
 
-  async #keepSlot(
+  /**
+   * A slot in a namespace of its own is looked at there. Undefined: it is in none. Else what is not as it should be
+   * was taken down, and the interface is back, or unplugged.
+   */
+  async #lookApart(
     supervisor: SlotSupervisor,
     slot: InterfaceSlot,
-    survey: Awaited<ReturnType<typeof surveyNetwork>>,
-  ): Promise<void> {
+  ): Promise<'well' | 'taken-down' | undefined> {
+    const network = this.#networks.get(slot.slot);
+    if (network?.namespace === undefined) return undefined;
+    const carrier = carrierAddressOf(supervisor.bearer);
+    const same = carrier !== null && network.key === JSON.stringify(carrier);
+    const { runIp: run } = this.#options;
+    if (same && (await lookInside(network.namespace, carrier.address, run)) === 'well') return 'well';
+    supervisor.setNetwork({ kind: 'linked', problem: '' });
+    await this.takeDown(slot.slot);
+    return 'taken-down';
+  }
+
+  async #repair(supervisor: SlotSupervisor, slot: InterfaceSlot, survey: NetworkSurvey): Promise<void> {
+    const { runIp: run, log } = this.#options;
+    const network = this.#networks.get(slot.slot);
+    if (network === undefined) return;
+    const made = await repairSlot(network, survey, run);
+    if (made > 0) log.warn('slot network repaired', { slot: slot.slot, items: made });
+    supervisor.setNetwork(upOf(network));
+  }
+
+  async #keepSlot(supervisor: SlotSupervisor, slot: InterfaceSlot, survey: NetworkSurvey): Promise<void> {
+    try {
+      await this.#keepOne(supervisor, slot, survey);
+    } catch (error) {
+      // Unplugged between the look and the change: the next look says so.
+      this.#options.log.warn('slot network failed', { slot: slot.slot, error });
+      const reason = reasonOf(error);
+      // Its port is there all the same: the modem is looked after, and the next connection may bring another address.
+      supervisor.setNetwork(
+        routerOf(slot) === null ? { kind: 'linked', problem: reason } : { kind: 'failed', reason },
+      );
+    }
+  }
+
+  async #keepOne(supervisor: SlotSupervisor, slot: InterfaceSlot, survey: NetworkSurvey): Promise<void> {
     const { runIp: run, clock, log, roster, guard } = this.#options;
-    const link = survey.links.get(slot.interface);
+    const apart = await this.#lookApart(supervisor, slot);
+    if (apart === 'well') return this.#repair(supervisor, slot, survey);
+    const link = apart === undefined ? survey.links.get(slot.interface) : await linkNow(slot.interface, run);
     if (link === undefined) {
       const reason = `there is no interface ${slot.interface}`;
       supervisor.setNetwork({ kind: 'absent', reason, ...roster().causeOfAbsence(slot) });
@@ -145,45 +187,44 @@ export class SlotNetworks {
       supervisor.reconfigure(slot);
     }
     this.#interfaces.set(slot.slot, link.index);
-    try {
-      const carrier = routerOf(slot) === null ? carrierAddressOf(supervisor.bearer) : null;
-      const key = JSON.stringify(carrier);
-      let network = this.#networks.get(slot.slot);
-      if (network && network.key !== key) {
-        // The carrier gave another address, or none: what was made of the old one goes first.
-        supervisor.setNetwork({ kind: 'linked', problem: '' });
-        await this.takeDown(slot.slot);
-        this.#interfaces.set(slot.slot, link.index);
-        network = undefined;
-      }
-      if (routerOf(slot) === null && carrier === null) {
-        supervisor.setNetwork({ kind: 'linked', problem: '' });
-        return;
-      }
-      if (!network) {
-        const made = await setUpSlot(slot, { runIp: run, journal: this.#journal, clock, carrier, guard });
-        network = { ...made, key };
-        this.#networks.set(slot.slot, network);
-        log.info('slot network', {
-          slot: slot.slot,
-          interface: slot.interface,
-          address: network.sourceAddress,
-        });
-      } else {
-        const made = await repairSlot(network, survey, run);
-        if (made > 0) log.warn('slot network repaired', { slot: slot.slot, items: made });
-      }
-      supervisor.setNetwork({ kind: 'up', sourceAddress: network.sourceAddress, note: '' });
-    } catch (error) {
-      // Unplugged between the look and the change: the next look says so.
-      log.warn('slot network failed', { slot: slot.slot, error });
-      const reason = reasonOf(error);
-      // Its port is there all the same: the modem is looked after, and the next connection may bring another address.
-      supervisor.setNetwork(
-        routerOf(slot) === null ? { kind: 'linked', problem: reason } : { kind: 'failed', reason },
-      );
+    const carrier = routerOf(slot) === null ? carrierAddressOf(supervisor.bearer) : null;
+    const key = JSON.stringify(carrier);
+    const before = this.#networks.get(slot.slot);
+    if (before && before.key === key) return this.#repair(supervisor, slot, survey);
+    if (before) {
+      // The carrier gave another address, or none: what was made of the old one goes first.
+      supervisor.setNetwork({ kind: 'linked', problem: '' });
+      await this.takeDown(slot.slot);
+      this.#interfaces.set(slot.slot, link.index);
     }
+    if (routerOf(slot) === null && carrier === null) {
+      supervisor.setNetwork({ kind: 'linked', problem: '' });
+      return;
+    }
+    const made = await setUpSlot(slot, { runIp: run, journal: this.#journal, clock, carrier, guard });
+    this.#networks.set(slot.slot, { ...made, key });
+    log.info('slot network', {
+      slot: slot.slot,
+      interface: slot.interface,
+      address: made.sourceAddress,
+      ...(made.namespace ? { namespace: made.namespace.name } : {}),
+    });
+    supervisor.setNetwork(upOf(made));
   }
+}
+
+/** What the supervisor is told of a network that is as it should be. */
+function upOf({ sourceAddress, namespace }: SlotNetwork): NetworkFacts {
+  const note =
+    namespace === undefined
+      ? ''
+      : `its carrier gave an address that is in use here: it is in the network namespace ${namespace.name}`;
+  return { kind: 'up', sourceAddress, note };
+}
+
+/** The link as it is after something was taken down. */
+async function linkNow(name: string, runIp: RunIp) {
+  return (await surveyNetwork(runIp)).links.get(name);
 }
 
 function useAddress(supervisor: SlotSupervisor, slot: AddressSlot): void {

@@ -2,7 +2,12 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createModemPlane } from '@mastline/agent/modem-plane/modem-plane';
-import { JOURNAL_NAME, type NetworkItem, NetworkJournal } from '@mastline/agent/modem-plane/network-journal';
+import {
+  JOURNAL_NAME,
+  makeOf,
+  type NetworkItem,
+  NetworkJournal,
+} from '@mastline/agent/modem-plane/network-journal';
 import { isPresent, type NetworkSurvey } from '@mastline/agent/modem-plane/network-survey';
 import type { InterfaceSlot } from '@mastline/agent/modem-plane/slot-config';
 import { planSlot, setUpSlot } from '@mastline/agent/modem-plane/slot-network';
@@ -90,13 +95,76 @@ test("a modem that does not route gets the carrier's address, and its packet siz
   assert.not(bare.items.some(item => item.kind === 'mtu'));
 });
 
-test('two carriers that hand out the same private address do not share it', () => {
+test('an address that is in use here already is borne in a namespace, and ours stands for it', () => {
   const survey = empty();
+  survey.links.set('wwx1', { up: false, mtu: 1500 });
   survey.addresses.push({ interface: 'wwx0', address: '10.64.1.2', prefix: 30 });
-  assert.throws(
-    () => planSlot(bearer, survey, carrier),
-    (error: unknown) => codeOf(error) === 'network/address-taken',
-  );
+  survey.rules.push({ priority: 900, from: '169.254.200.1', table: 900 });
+  const { sourceAddress, namespace, items } = planSlot(bearer, survey, carrier);
+  assert.is(sourceAddress, '169.254.200.5');
+  assert.equal(namespace, { name: 'mastline-1004', veth: 'mastv1004', interface: 'wwx1' });
+  const told = items.map(item => makeOf(item).join(' '));
+  // The interface is taken away before anything, and our side begins with the dead end.
+  assert.equal(told.slice(0, 4), [
+    'link set dev wwx1 mtu 1430',
+    'netns add mastline-1004',
+    'link set dev wwx1 netns mastline-1004',
+    'link add mastv1004 type veth peer name host netns mastline-1004',
+  ]);
+  assert.ok(told.some(one => /policy drop; .* snat to 10\.64\.1\.2/s.test(one)));
+  assert.ok(told.includes('-n mastline-1004 address add 10.64.1.2/30 dev wwx1 noprefixroute'));
+  assert.ok(told.includes('-n mastline-1004 route add default via 10.64.1.1 dev wwx1 onlink'));
+  assert.equal(told.slice(-4), [
+    '-4 route add unreachable default metric 4278198272 table 1004',
+    '-4 rule add from 169.254.200.5 lookup 1004 priority 1004',
+    'address add 169.254.200.5/30 dev mastv1004 noprefixroute',
+    '-4 route add default via 169.254.200.6 dev mastv1004 src 169.254.200.5 onlink table 1004',
+  ]);
+});
+
+test('what was made of a namespace is taken down in order: the interface comes back before it goes', async () => {
+  const dir = await tempDir('journal');
+  try {
+    const ip = recordingIp();
+    const run = async (args: readonly string[]) =>
+      args.join(' ') === '-N -j -4 address show'
+        ? '[{"ifname":"wwx0","addr_info":[{"local":"10.64.1.2","prefixlen":30}]}]'
+        : ip.run(args);
+    const journal = new NetworkJournal({ dataDir: dir.path, runIp: run });
+    await setUpSlot(bearer, { runIp: run, journal, clock: systemClock, carrier });
+    ip.commands.length = 0;
+    // As after a kill: by what is on disk alone.
+    await new NetworkJournal({ dataDir: dir.path, runIp: run }).recover();
+    assert.equal(ip.commands.slice(-3), [
+      'link del mastv1004',
+      `-n mastline-1004 link set dev wwx1 netns ${process.pid}`,
+      'netns del mastline-1004',
+    ]);
+    assert.not(existsSync(join(dir.path, JOURNAL_NAME)));
+  } finally {
+    await dir.remove();
+  }
+});
+
+test('without nftables the second one fails and says what to install', async () => {
+  const dir = await tempDir('journal');
+  try {
+    const ip = recordingIp(words => (/ nft /.test(words) ? 'network/ip-failed' : undefined));
+    const run = async (args: readonly string[]) =>
+      args.join(' ') === '-N -j -4 rule show' ? '[{"priority":9,"src":"10.64.1.2","table":9}]' : ip.run(args);
+    const journal = new NetworkJournal({ dataDir: dir.path, runIp: run });
+    await setUpSlot(bearer, { runIp: run, journal, clock: systemClock, carrier }).then(
+      () => assert.unreachable(),
+      error => {
+        assert.is(codeOf(error), 'network/address-taken');
+        assert.match((error as CodedError).userMessage, /apt-get install -y nftables/);
+      },
+    );
+    assert.is(ip.commands.at(-1), 'netns del mastline-1004');
+    assert.not(existsSync(join(dir.path, JOURNAL_NAME)));
+  } finally {
+    await dir.remove();
+  }
 });
 
 test('says when the subnet is full', () => {

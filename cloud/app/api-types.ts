@@ -14,6 +14,7 @@ export type { PortalContext } from '../server/portal-context';
 export type { SlotDayView } from '../server/reconciliation/views';
 
 export type PortalApi = PortalContext['api'];
+export type RecoveryView = Awaited<ReturnType<PortalApi['modems']['recoveries']>>[number];
 export type LimitsInput = Parameters<PortalApi['credentials']['setLimits']>[0]['limits'];
 export type ProtocolsInput = Parameters<PortalApi['endpoints']['setProtocols']>[0];
 export type OpenToInput = Parameters<PortalApi['endpoints']['setOpenTo']>[0];

@@ -24,6 +24,7 @@ import './styles/shell.css';
 import './styles/parts.css';
 import './styles/screens.css';
 import './styles/settings.css';
+import './styles/recovery.css';
 import './styles/rotation.css';
 import './styles/system.css';
 

@@ -2,6 +2,8 @@
 import { formatBitRate } from '@mastline/shared/base/bytes';
 import { Link } from '@remix-run/react';
 import type { ModemView } from '../api-types';
+import { recoveryInWords, rungInWords } from '../recovery';
+import { secondsInWords } from '../rotation';
 import type { Samples } from '../use-live';
 import { CopyButton } from './copy-button';
 import { Icon } from './icons';
@@ -49,7 +51,13 @@ export function ModemCard({ modem, samples }: { modem: ModemView; samples: Sampl
           </>
         )}
       </p>
-      {modem.recovery && modem.nodeOnline && <RecoveryLine recovery={modem.recovery} />}
+      {modem.recovery && modem.nodeOnline && (
+        <RecoveryLine
+          recovery={modem.recovery}
+          to={modem.own ? `/modems/${modem.slotId}#recovery-title` : null}
+          name={name}
+        />
+      )}
       <dl className="facts">
         <div>
           <dt>
@@ -99,20 +107,31 @@ export function ModemCard({ modem, samples }: { modem: ModemView; samples: Sampl
   );
 }
 
-const OUTCOMES = {
-  mended: 'Brought back',
-  'not-mended': 'Could not be brought back',
-  'given-up': 'Given up',
-} as const;
-
 /** What its box did last to bring it back. */
-function RecoveryLine({ recovery }: { recovery: NonNullable<ModemView['recovery']> }) {
+function RecoveryLine(props: {
+  recovery: NonNullable<ModemView['recovery']>;
+  /** Where all attempts are, for those who may see them. */
+  to: string | null;
+  name: string;
+}) {
+  const { recovery, to, name } = props;
   const last = recovery.rungs.at(-1);
-  const how = last === undefined ? '' : `, last step: ${last.rung} (${Math.round(last.tookMs / 1000)} s)`;
+  const how =
+    last === undefined
+      ? ''
+      : `, last step: ${rungInWords(last.rung).toLowerCase()} (${secondsInWords(last.tookMs)})`;
   return (
     <p className="muted small" title={last?.evidence}>
-      {OUTCOMES[recovery.outcome]} <Moment at={recovery.at} />
+      {recoveryInWords(recovery.outcome).word} <Moment at={recovery.at} />
       {how}
+      {to !== null && (
+        <>
+          {' · '}
+          <Link className="quiet" to={to} aria-label={`Recovery of ${name}`}>
+            all steps
+          </Link>
+        </>
+      )}
     </p>
   );
 }

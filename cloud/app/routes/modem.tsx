@@ -1,4 +1,7 @@
-/** One modem, for its host: what all who use it may use together, and whether what went over it is what was charged. */
+/**
+ * One modem, for its host: how it is and why, what all who use it may use together, what its box did to bring it back, and
+ * whether what went over it is what was charged.
+ */
 import { type ActionFunctionArgs, data, type LoaderFunctionArgs, redirect } from '@remix-run/node';
 import { useActionData, useLoaderData } from '@remix-run/react';
 import { asMember, notFound, refusedFields } from '../api.server';
@@ -7,6 +10,7 @@ import { ErrorView } from '../components/error-view';
 import { LimitsForm } from '../components/limits-form';
 import { ModemPill } from '../components/pills';
 import { ReconciliationCard } from '../components/reconciliation-card';
+import { RecoveryCard } from '../components/recovery-card';
 import { limitsProblems, limitsValues, readLimits } from '../limits-form';
 import { zoneOf } from '../look.server';
 import { pageTitle } from '../page-title';
@@ -23,7 +27,8 @@ export const loader = (args: LoaderFunctionArgs) =>
     const zone = zoneOf(args.request);
     return {
       node: { id: node.id, name: node.name, online: node.online },
-      slot: { number: slot.slot, model: slot.model, state: slot.state },
+      slot: { number: slot.slot, model: slot.model, state: slot.state, reason: slot.reason },
+      recoveries: await api.modems.recoveries({ slotId: slot.slotId }),
       values: limitsValues(slot.limits, zone),
       zone,
       days: await api.reconciliation.ofSlot({ slotId: slot.slotId }),
@@ -42,7 +47,7 @@ export async function action(args: ActionFunctionArgs) {
 }
 
 export default function Modem() {
-  const { node, slot, values, zone, days, allowed, saved } = useLoaderData<typeof loader>();
+  const { node, slot, recoveries, values, zone, days, allowed, saved } = useLoaderData<typeof loader>();
   const refused = useActionData<typeof action>();
   return (
     <div className="page page-narrow">
@@ -56,6 +61,7 @@ export default function Modem() {
         </div>
         <ModemPill state={slot.state} nodeOnline={node.online} />
       </header>
+      {node.online && slot.reason !== '' && <p className="note">{slot.reason}</p>}
       <LimitsForm
         key={JSON.stringify(values)}
         values={refused?.values ?? values}
@@ -66,6 +72,7 @@ export default function Modem() {
       />
       {!allowed && <p className="note">Only owners, admins and fleet operators can change limits.</p>}
       <ReconciliationCard days={days} />
+      <RecoveryCard recoveries={recoveries} />
     </div>
   );
 }

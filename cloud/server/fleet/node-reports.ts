@@ -160,6 +160,9 @@ function writeSlots(
   ]);
 }
 
+/** Of one slot; older ones go. */
+export const KEPT_RECOVERIES = 20;
+
 /**
  * Slots as reported, their modems (found by IMEI within the host), and the history of exit addresses: one open row per
  * slot while it has an address, closed when address or modem changes.
@@ -180,13 +183,19 @@ WITH r AS (
   RETURNING id, imei
 ), s AS (
   INSERT INTO slots AS s (id, organization_id, node_id, number, usb_path, interface, source_address, state, reason,
-                          cause, recovery, state_since, exit_address, modem_id, model, firmware, virtual, last_seen_at)
-  SELECT r.id, $1, $2, r.number, r.usb_path, r.interface, r.source_address, r.state, r.reason, r.cause, r.recovery, $3,
+                          cause, recovery, recoveries, state_since, exit_address, modem_id, model, firmware, virtual, last_seen_at)
+  SELECT r.id, $1, $2, r.number, r.usb_path, r.interface, r.source_address, r.state, r.reason, r.cause, r.recovery,
+         CASE WHEN r.recovery IS NULL THEN '[]' ELSE jsonb_build_array(r.recovery) END, $3,
          r.exit_address, m.id, r.model, r.firmware, r.virtual, $3
     FROM r LEFT JOIN m ON m.imei = r.imei ORDER BY r.number
   ON CONFLICT (node_id, number) DO UPDATE SET usb_path = excluded.usb_path, interface = excluded.interface,
     source_address = excluded.source_address, state = excluded.state, reason = excluded.reason,
     cause = excluded.cause, recovery = excluded.recovery,
+    recoveries = CASE
+      WHEN excluded.recovery IS NULL OR excluded.recovery -> 'at' IS NOT DISTINCT FROM s.recoveries -> 0 -> 'at'
+      THEN s.recoveries
+      ELSE jsonb_path_query_array(jsonb_build_array(excluded.recovery) || s.recoveries, '$[0 to ${KEPT_RECOVERIES - 1}]')
+    END,
     state_since = CASE WHEN s.state = excluded.state THEN s.state_since ELSE excluded.state_since END,
     exit_address = excluded.exit_address, modem_id = excluded.modem_id, model = excluded.model,
     firmware = excluded.firmware, virtual = excluded.virtual, last_seen_at = excluded.last_seen_at

@@ -1,9 +1,11 @@
 /** Procedures about a modem and its rotations: parse, authorise, call one function. */
+import type { RecoveryReport } from '@mastline/shared/domain/modem';
 import { RotationSchedule } from '@mastline/shared/domain/rotation';
 import { z } from 'zod';
 import { scopeOf } from '../identity/scope';
 import { permitted, router } from '../rpc/procedures';
 import { readModem, rotateByPerson } from './modem-detail';
+import { readRecoveries } from './recovery-history';
 import { createRotationLink, listRotationLinks, revokeRotationLink } from './rotation-links';
 import { setSchedule } from './rotation-schedules';
 import type { ModemDetailView, RotationLinkView, RotationView } from './rotation-views';
@@ -19,6 +21,13 @@ export const modemsRouter = router({
     .input(OfSlot)
     .query(
       ({ ctx, input }): Promise<ModemDetailView> => readModem(ctx.services, ctx.viewer.active, input.slotId),
+    ),
+  /** What its box did lately to bring it back, newest first; for those whose modem it is. */
+  recoveries: permitted('node:read')
+    .input(OfSlot)
+    .query(
+      ({ ctx, input }): Promise<RecoveryReport[]> =>
+        readRecoveries(ctx.services, ctx.viewer.active, input.slotId),
     ),
 });
 

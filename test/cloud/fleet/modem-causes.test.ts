@@ -1,7 +1,8 @@
 /** Why a modem does not serve, and what its box did about it: from the report to the screen. */
 import assert from 'node:assert/strict';
 import { Turns } from '@mastline/cloud/server/db/turns';
-import { modemReports } from '@mastline/cloud/server/fleet/node-reports';
+import { KEPT_RECOVERIES, modemReports } from '@mastline/cloud/server/fleet/node-reports';
+import { readRecoveries } from '@mastline/cloud/server/fleet/recovery-history';
 import { readOverview } from '@mastline/cloud/server/insight/overview';
 import { RecoveryReport, type SlotReport } from '@mastline/shared/domain/modem';
 import { cloudWorld, type World } from '../../support/cloud-world';
@@ -38,6 +39,8 @@ const report = (...slots: SlotReport[]) =>
     { nodeId: world.acme.node.id, organizationId: world.acme.host.active.id },
     slots,
   );
+const recoveries = async (viewer = world.acme.host) =>
+  readRecoveries(world.services, viewer.active, (await modem())?.slotId ?? '');
 const modem = async () => (await readOverview(world.services, world.acme.host.active)).modems[0];
 
 test('cause and climb are on the screen; the same report again changes nothing', async () => {
@@ -55,6 +58,31 @@ test('a later climb and a later cause take their place', async () => {
   assert.equal((await modem())?.recovery?.outcome, 'mended');
   assert.equal(await report(slot({ state: 'connected', reason: '', cause: null, recovery: later })), true);
   assert.equal((await modem())?.cause, null);
+});
+
+test('the latest climbs are kept, each once, newest first; a slot without one forgets none', async () => {
+  const ofSlot = await recoveries();
+  assert.deepEqual(
+    ofSlot.map(one => one.outcome),
+    ['mended', 'not-mended'],
+  );
+  assert.deepEqual(ofSlot.at(-1), recovery);
+  for (let i = 1; i <= KEPT_RECOVERIES; i += 1)
+    await report(slot({ recovery: { ...recovery, at: recovery.at + 120_000 + i } }));
+  const many = await recoveries();
+  assert.equal(many.length, KEPT_RECOVERIES);
+  assert.deepEqual(
+    [many[0]?.at, many.at(-1)?.at],
+    [recovery.at + 120_000 + KEPT_RECOVERIES, recovery.at + 120_001],
+  );
+  await report(slot({ recovery: null }));
+  assert.equal((await recoveries()).length, KEPT_RECOVERIES);
+});
+
+test('they are told to those whose modem it is, and to nobody else', async () => {
+  assert.equal((await recoveries(world.operator)).length, KEPT_RECOVERIES);
+  for (const viewer of [world.rival.host, world.acme.customer])
+    await assert.rejects(recoveries(viewer), { code: 'fleet/no-such-slot' });
 });
 
 test('an older agent, which tells of neither, is understood', async () => {

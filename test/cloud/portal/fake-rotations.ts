@@ -1,4 +1,5 @@
 /** The part of the cloud in memory that gives modems other addresses: each rotation takes two looks, then has worked. */
+import type { RecoveryReport } from '@mastline/shared/domain/modem';
 import { TRPCError } from '@trpc/server';
 import type {
   ModemDetailView,
@@ -14,6 +15,8 @@ export class FakeRotations {
   readonly rotations: RotationView[] = [];
   links: RotationLinkView[] = [];
   schedule: ModemDetailView['schedule'] = null;
+  /** What boxes did lately, whichever modem is asked about. */
+  recoveries: RecoveryReport[] = [];
   /** What the next rotation comes to. */
   next: Partial<RotationView> = {};
   #looks = 0;
@@ -80,7 +83,10 @@ export class FakeRotations {
     modem: (slotId: string) => ModemView | undefined,
   ): Pick<Api, 'modems' | 'rotations' | 'rotationLinks'> {
     return {
-      modems: { get: input => called('modems.get', input, () => this.modem(modem(input.slotId))) },
+      modems: {
+        get: input => called('modems.get', input, () => this.modem(modem(input.slotId))),
+        recoveries: input => called('modems.recoveries', input, () => this.recoveries),
+      },
       rotations: {
         start: input => called('rotations.start', input, () => this.start(modem(input.slotId))),
         get: input => called('rotations.get', input, () => this.look(input.id)),

@@ -68,6 +68,9 @@ export interface TestLink {
   next<K extends DownlinkKind>(kind: K): Promise<DownlinkBody<K>>;
   closed: Promise<{ code: number; reason: string }>;
   close(): void;
+  /** Reads nothing until `resume`. */
+  pause(): void;
+  resume(): void;
 }
 
 /** Opens a link; rejects with `HTTP <status> <code>` when the upgrade is refused. */
@@ -115,6 +118,8 @@ export function openLink(url: string, authorization: string): Promise<TestLink> 
         },
         closed,
         close: () => socket.close(),
+        pause: () => socket.pause(),
+        resume: () => socket.resume(),
       }),
     );
   });

@@ -4,6 +4,7 @@
  * could not tell which session came last, a sequence can.
  */
 import type { Database } from '../db/database';
+import { Gather } from '../db/gather';
 
 export interface Admissions {
   /** Takes the answered nonce down; gives its place in the order, null when it was answered before. */
@@ -20,16 +21,32 @@ export function ownAdmissions(): Admissions {
   };
 }
 
+/** Nonces of one statement, and answers that wait for one. */
+const MOST_AT_ONCE = 256;
+const MOST_WAITING = 4_096;
+
 export function sharedAdmissions(db: Pick<Database, 'pool'>): Admissions {
-  return {
-    async admit(nonce) {
-      const { rows } = await db.pool.query<{ place: string }>(
-        'INSERT INTO link_admissions (nonce) VALUES ($1) ON CONFLICT (nonce) DO NOTHING RETURNING place',
-        [nonce],
-      );
-      return rows[0] === undefined ? null : Number(rows[0].place);
-    },
-  };
+  const places = new Gather<string, number | null>({
+    most: MOST_AT_ONCE,
+    mostWaiting: MOST_WAITING,
+    ask: nonces => takeDown(db, nonces),
+  });
+  return { admit: nonce => places.ask(nonce) };
+}
+
+/** One place for each nonce that is new: its first asker has it, whether a later one comes now or next time. */
+async function takeDown(db: Pick<Database, 'pool'>, nonces: readonly string[]): Promise<(number | null)[]> {
+  const { rows } = await db.pool.query<{ nonce: string; place: string }>(
+    `INSERT INTO link_admissions (nonce) SELECT DISTINCT nonce FROM unnest($1::text[]) AS x (nonce) ORDER BY nonce
+     ON CONFLICT (nonce) DO NOTHING RETURNING nonce, place`,
+    [nonces],
+  );
+  const free = new Map(rows.map(row => [row.nonce, Number(row.place)]));
+  return nonces.map(nonce => {
+    const place = free.get(nonce) ?? null;
+    free.delete(nonce);
+    return place;
+  });
 }
 
 /** Forgets those whose nonces have long expired: lifetimes are half a minute, clocks of processes differ by less. */

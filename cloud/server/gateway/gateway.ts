@@ -128,8 +128,15 @@ export class Gateway {
   /** What waits here, for those who watch. */
   figures() {
     let pausedSockets = 0;
-    for (const session of this.#all) if (session.isPaused) pausedSockets += 1;
+    let unreadBytes = 0;
+    for (const session of this.#all) {
+      if (session.isPaused) pausedSockets += 1;
+      unreadBytes += session.unreadBytes;
+    }
     return {
+      unreadBytes,
+      arriving: this.arrivals.arriving,
+      toldToComeLater: this.arrivals.refused,
       sessions: this.#all.size,
       pausedSockets,
       heldSockets: this.gate.held,

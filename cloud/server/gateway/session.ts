@@ -1,6 +1,6 @@
 /**
  * One agent's socket: greeting first, then messages one after the other, in order. Bounded in what it holds: frames by
- * `maxPayload`, frames that wait by pausing the socket, what the agent does not read by closing. There are ten thousand
+ * `maxPayload`, frames that wait by pausing the socket, answers that the agent does not read by reading no more of it. There are ten thousand
  * of these: no timer and no logger of its own, time comes by `sweep`. What a message means is dispatch.ts; which session
  * is the node's is gateway.ts.
  */
@@ -24,6 +24,8 @@ const HELLO_DEADLINE_MS = 10_000;
 /** Frames that wait for their turn before the socket is paused, and at which it goes on. */
 const PAUSE_AT_FRAMES = 4 * MAX_BATCHES_IN_FLIGHT;
 const RESUME_AT_FRAMES = MAX_BATCHES_IN_FLIGHT;
+/** What an agent may leave unread before nothing more of it is read or handled: that would only make more answers. */
+const MAX_UNREAD_BYTES = 64 * 1024;
 /** How long a closing handshake may take before the socket is cut. */
 const CLOSE_DEADLINE_MS = 1_000;
 /** WebSocket close code for a fault of ours (RFC 6455 section 7.4.1). */
@@ -56,6 +58,8 @@ export class AgentSession implements AgentLink {
   #greeted = false;
   #closing = false;
   #heldByGate = false;
+  /** While too much is unread: since when, and what goes on when it is read. */
+  #unread: { sinceMs: number; goOn(): void } | undefined;
   #silenceLimitMs = SILENCE_LIMIT_MS;
   #takes: readonly DownlinkKind[] = TAKES_NOTHING;
   #lastHeardMs: number;
@@ -92,6 +96,11 @@ export class AgentSession implements AgentLink {
     return this.#socket.isPaused;
   }
 
+  /** Bytes that were sent and that its socket has not taken yet. */
+  get unreadBytes(): number {
+    return this.#socket.bufferedAmount;
+  }
+
   /** True from the agent's hello until the socket closes. */
   get greeted(): boolean {
     return this.#greeted && !this.#closing;
@@ -117,6 +126,10 @@ export class AgentSession implements AgentLink {
     } else if (!this.#greeted) {
       if (nowMs - this.#openedMs >= HELLO_DEADLINE_MS)
         this.close(CLOSE.protocol, 'no hello within its deadline');
+    } else if (this.#unread !== undefined) {
+      if (this.#socket.bufferedAmount <= MAX_UNREAD_BYTES / 2) this.#unread.goOn();
+      else if (nowMs - this.#unread.sinceMs > this.#silenceLimitMs)
+        this.close(CLOSE.silent, 'messages are not read');
     } else if (!this.#socket.isPaused && nowMs - this.#lastHeardMs > this.#silenceLimitMs)
       // While we are the ones who do not read, silence is ours.
       this.close(CLOSE.silent, 'nothing heard within the deadline');
@@ -137,6 +150,7 @@ export class AgentSession implements AgentLink {
   close(code: number, reason: string): void {
     if (this.#closing) return;
     this.#closing = true;
+    this.#unread?.goOn();
     this.#closingMs = this.#frame.clock.monotonicMs();
     this.#frame.log.info({ nodeId: this.node.nodeId, code, reason }, 'closing agent session');
     // A paused socket would never see the answer to the close.
@@ -177,6 +191,7 @@ export class AgentSession implements AgentLink {
     this.#queue = this.#queue.then(async () => {
       try {
         this.#arrivedMs = arrivedMs;
+        if (this.#socket.bufferedAmount > MAX_UNREAD_BYTES) await this.#answersRead();
         if (!this.#closing) await this.#handle(text);
       } catch (error) {
         this.#frame.log.error(
@@ -197,6 +212,20 @@ export class AgentSession implements AgentLink {
     this.#heldByGate = false;
     this.#readOn();
   };
+
+  /** Resolves when the agent has read of what it was sent, or is given up: both are found by the sweep. */
+  #answersRead(): Promise<void> {
+    this.#socket.pause();
+    return new Promise(resolve => {
+      this.#unread = {
+        sinceMs: this.#frame.clock.monotonicMs(),
+        goOn: () => {
+          this.#unread = undefined;
+          resolve();
+        },
+      };
+    });
+  }
 
   #readOn(): void {
     if (!this.#socket.isPaused || this.#heldByGate || this.#waiting > RESUME_AT_FRAMES) return;
@@ -238,6 +267,7 @@ export class AgentSession implements AgentLink {
 
   #closed(code: number, reason: string): void {
     this.#closing = true;
+    this.#unread?.goOn();
     this.#frame.gate.forget(this.#reopen);
     this.#frame.tallies.closes.add(String(code));
     this.#frame.log.info({ nodeId: this.node.nodeId, code, reason }, 'agent session ended');

@@ -1,6 +1,8 @@
 /** The agent's way in, against a whole cloud: claim, challenge, link, usage, desired state, replaced sessions. */
 import assert from 'node:assert/strict';
 import { verify } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { createClaim } from '@mastline/cloud/server/fleet/claims';
 import { publicKeyFromRaw } from '@mastline/cloud/server/rollout/signing';
 import { createCaller } from '@mastline/cloud/server/router';
@@ -8,6 +10,7 @@ import { DesiredState } from '@mastline/shared/domain/desired-state';
 import { uuidv7 } from '@mastline/shared/domain/uuid';
 import { CLOSE } from '@mastline/shared/wire/close-codes';
 import { MAX_FRAME_BYTES } from '@mastline/shared/wire/limits';
+import { PROTOCOL_VERSION } from '@mastline/shared/wire/version';
 import {
   authorizationFor,
   challenge,
@@ -21,6 +24,7 @@ import { addCredential, addEndpoint, usageRecord, viewer } from '../../support/c
 import { suite } from '../../support/suite';
 import { type TestCloud, testCloud } from '../../support/test-cloud';
 
+const GOLDEN = join(import.meta.dirname, '../../contract/golden/v1');
 const test = suite('cloud/gateway: the link');
 let cloud: TestCloud;
 let host: Awaited<ReturnType<typeof viewer>>;
@@ -332,6 +336,43 @@ test('modem reports keep slots by number, modems by IMEI and the history of exit
   assert.equal(await prisma.modem.count({ where: { organizationId: host.active.id } }), 2);
   link.close();
   await link.closed;
+});
+
+test('an agent of the next protocol is served: all that today’s says, with fields and kinds of tomorrow', async () => {
+  const goldens = readdirSync(GOLDEN)
+    .filter(name => name.startsWith('uplink-'))
+    .map(name => JSON.parse(readFileSync(join(GOLDEN, name), 'utf8')).frame)
+    // The hello is another one below, and the golden batch has more bytes than a minute can hold.
+    .filter(frame => frame.kind !== 'hello' && frame.kind !== 'usage-batch');
+  assert.ok(goldens.length >= 6, `${goldens.length} golden messages`);
+  const node = await newNode();
+  const link = await openLink(
+    cloud.url,
+    authorizationFor(node.id, await challenge(cloud.url, node.id), node.privateKey),
+  );
+  const next = (kind: string, body: object) =>
+    link.sendRaw(JSON.stringify({ v: PROTOCOL_VERSION + 1, kind, body: { ...body, tomorrow: [{ a: 1 }] } }));
+  const epoch = uuidv7();
+  const running = { revision: 0, hash: null };
+  next('hello', {
+    agentVersion: '9',
+    bootId: 'b',
+    now: 1,
+    epoch,
+    lastSequence: 1,
+    running,
+    takes: ['flying'],
+  });
+  assert.equal((await link.next('welcome')).mark, 0);
+  for (const { kind, body } of goldens) next(kind, body);
+  next('of-tomorrow', {});
+  next('usage-batch', {
+    epoch,
+    records: [usageRecord({ endpointId: uuidv7(), credentialId: uuidv7() }, 1, { at: Date.now() })],
+  });
+  for (let ack = await link.next('usage-ack'); ack.epoch !== epoch; ack = await link.next('usage-ack'));
+  link.close();
+  assert.equal((await link.closed).code, 1005);
 });
 
 test.run();

@@ -12,6 +12,7 @@ import { NONCE_LIFETIME_MS, SILENCE_LIMIT_MS } from '@mastline/shared/wire/limit
 import { fakeClock } from '../../support/clock';
 import { authorizationFor, openLink, type TestLink } from '../../support/cloud-agent';
 import { cloudWorld, type World } from '../../support/cloud-world';
+import { eventually } from '../../support/eventually';
 import { type TestDatabase, testDatabase } from '../../support/postgres';
 import { suite } from '../../support/suite';
 
@@ -93,12 +94,16 @@ interface Rig {
   clock: ReturnType<typeof fakeClock>;
   gateway: Gateway;
   link: TestLink;
+  /** Pings that were handled. */
+  handled(): number;
   stop(): Promise<void>;
 }
 
-async function rig(): Promise<Rig> {
+/** `pongs`: how many a ping is answered with. */
+async function rig(pongs = 1): Promise<Rig> {
   const clock = fakeClock();
   const nonces = new Nonces(clock);
+  let handled = 0;
   const gateway = new Gateway({
     findNode: nodeFinder(database.db),
     nonces,
@@ -107,7 +112,9 @@ async function rig(): Promise<Rig> {
     log: world.services.log,
     random: () => 0.5,
     onMessage: async (session, message) => {
-      if (message.kind === 'ping') session.send('pong', { at: message.body.at, now: 0 });
+      if (message.kind !== 'ping') return;
+      handled += 1;
+      for (let i = 0; i < pongs; i += 1) session.send('pong', { at: message.body.at, now: 0 });
     },
   });
   const server: Server = createServer();
@@ -120,6 +127,7 @@ async function rig(): Promise<Rig> {
     clock,
     gateway,
     link,
+    handled: () => handled,
     stop: async () => {
       link.close();
       await link.closed;
@@ -158,6 +166,29 @@ test('a silent agent is closed after its limit, one that pings is not', async ()
   assert.equal(gateway.size, 1);
   await clock.advance(SILENCE_LIMIT_MS);
   assert.equal((await link.closed).code, CLOSE.silent);
+  await stop();
+});
+
+test('an agent that does not read its answers is not read either: what waits for it is bounded', async () => {
+  const pings = 2_000;
+  const { clock, gateway, link, handled, stop } = await rig(200);
+  link.send('hello', hello);
+  link.pause();
+  for (let i = 0; i < pings; i += 1) link.send('ping', { at: i });
+  await eventually(() => gateway.figures().pausedSockets === 1);
+  assert.ok(handled() < pings / 2, `${handled()} pings were answered`);
+  // It reads again: nothing is lost, and the next sweeps go on.
+  link.resume();
+  await eventually(async () => {
+    if (gateway.figures().unreadBytes === 0) await clock.advance(1_000);
+    return handled() === pings;
+  });
+  link.pause();
+  for (let i = 0; i < pings; i += 1) link.send('ping', { at: i });
+  await eventually(() => gateway.figures().pausedSockets === 1);
+  for (let spent = 0; spent <= SILENCE_LIMIT_MS + 3_000; spent += 1_000) await clock.advance(1_000);
+  await eventually(() => gateway.size === 0);
+  link.resume();
   await stop();
 });
 

@@ -18,8 +18,8 @@ export interface Verdict {
   lost: number;
   /** Records that are in it more than once, or that no node ever had. */
   doubled: number;
-  /** Nodes whose bytes, owner or mark are not what they must be. */
-  wrongNodes: number;
+  /** Nodes whose bytes, owner or mark are not what they must be, each with what is wrong. */
+  wrongNodes: string[];
   /** Bytes of the rollups less bytes of the records. */
   rollupDifference: string;
   records: number;
@@ -49,7 +49,7 @@ export async function checkLedger(db: Pick<Database, 'pool'>, spools: Spools): P
       GROUP BY m.key, m.node_id, m.epoch, m.mark`,
   );
   const byNode = new Map(rows.map(row => [row.node_id, row]));
-  const verdict: Verdict = { lost: 0, doubled: 0, wrongNodes: 0, rollupDifference: '0', records: 0 };
+  const verdict: Verdict = { lost: 0, doubled: 0, wrongNodes: [], rollupDifference: '0', records: 0 };
   for (const [index, committed] of spools.committed.entries()) {
     const row = byNode.get(nodeIdOf(spools.seed, index));
     byNode.delete(nodeIdOf(spools.seed, index));
@@ -66,20 +66,22 @@ export async function checkLedger(db: Pick<Database, 'pool'>, spools: Spools): P
       up += upBytesOf(index, sequence);
       down += downBytesOf(index, sequence);
     }
-    const isWhole =
-      row.epoch === epochOf(spools.seed, index) &&
-      Number(row.mark) === distinct &&
-      (distinct === 0 || (Number(row.first) === 1 && Number(row.last) === distinct)) &&
-      Number(row.up) === up &&
-      Number(row.down) === down;
     const owner = customerOf(spools.seed, index);
-    const isOwned =
-      (row.organizations ?? []).every(each => each === owner) &&
-      (spools.liars.has(index) || Number(row.foreign_count) === 0);
-    if (!isWhole || !isOwned) verdict.wrongNodes += 1;
+    const isLiar = spools.liars.has(index);
+    const wrong = [
+      ...(row.epoch === epochOf(spools.seed, index) ? [] : [`epoch ${row.epoch}`]),
+      ...(Number(row.mark) === distinct ? [] : [`mark ${row.mark} with ${distinct} records`]),
+      ...(distinct === 0 || (Number(row.first) === 1 && Number(row.last) === distinct)
+        ? []
+        : [`sequences ${row.first} to ${row.last}`]),
+      ...(Number(row.up) === up && Number(row.down) === down ? [] : ['other bytes']),
+      ...((row.organizations ?? []).every(each => each === owner) ? [] : ['charged to another customer']),
+      ...(isLiar || Number(row.foreign_count) === 0 ? [] : [`${row.foreign_count} records without an owner`]),
+    ];
+    if (wrong.length > 0) verdict.wrongNodes.push(`node ${index}: ${wrong.join(', ')}`);
   }
   // Marks of nodes that are no part of the fleet.
-  verdict.wrongNodes += byNode.size;
+  for (const nodeId of byNode.keys()) verdict.wrongNodes.push(`${nodeId} is no part of the fleet`);
   const { rows: sums } = await db.pool.query<{ difference: string }>(
     `SELECT (SELECT coalesce(sum(up_bytes + down_bytes + flows), 0) FROM usage_rollups)
           + (SELECT coalesce(sum(up_bytes + down_bytes + flows), 0) FROM usage_rollups_daily)

@@ -27,6 +27,8 @@ import type { FromGenerator, GeneratorFigures, ToGenerator } from './messages';
 
 const SETTLE_DEADLINE_MS = 180_000;
 const RESULT_DEADLINE_MS = 60_000;
+const PROBE_EVERY_MS = 200;
+const PROBE_DEADLINE_MS = 30_000;
 
 type Result = Extract<FromGenerator, { is: 'result' }>;
 
@@ -39,6 +41,8 @@ interface Generator {
 
 /** What is kept over the run. */
 const run = {
+  /** Times of answers to /healthz while nodes came back, milliseconds. */
+  answerMs: [] as number[],
   reconnectSeconds: [] as number[],
   refusals: {} as Record<string, number>,
   curve: [] as { second: number; connected: number }[],
@@ -105,6 +109,7 @@ async function simulate(knobs: Knobs): Promise<boolean> {
       await cloud.start();
       const startedAt = performance.now();
       say(`it was away for ${round((startedAt - downAt) / 1000)} s`);
+      const probing = probe(`${url}/healthz`);
       await watch({
         cloud,
         figures,
@@ -116,6 +121,8 @@ async function simulate(knobs: Knobs): Promise<boolean> {
         // The churn knob keeps a few on their way at any time.
         until: now => now.connected >= knobs.nodes * 0.99,
       });
+      run.answerMs = await probing.end();
+      say(`connected by second: ${curveText(run.curve)}`);
       if (figures().connected >= knobs.nodes * 0.99)
         backSeconds = round((performance.now() - startedAt) / 1000);
     } else await watch({ cloud, figures, knobs, label: 'all back', ms: third });
@@ -159,11 +166,14 @@ async function simulate(knobs: Knobs): Promise<boolean> {
       acknowledged,
       lost: verdict.lost,
       doubled: verdict.doubled,
-      wrongNodes: verdict.wrongNodes,
+      wrongNodes: verdict.wrongNodes.length,
       rollupDifference: verdict.rollupDifference,
       reconnectSecondsP95: round(percentile(reconnects, 0.95)),
       reconnectSecondsMax: round(percentile(reconnects, 1)),
       backAfterRestartSeconds: backSeconds,
+      /** How long anybody else waited for an answer of the cloud while the nodes came back. */
+      answerMsP95: round(percentile(run.answerMs, 0.95)),
+      answerMsMax: round(percentile(run.answerMs, 1)),
       curve: run.curve,
       refusals: run.refusals,
       cloudCpuSeconds: round(cpu),
@@ -176,7 +186,9 @@ async function simulate(knobs: Knobs): Promise<boolean> {
       ...(acknowledged < committed ? [`${committed - acknowledged} records were never acknowledged`] : []),
       ...(verdict.lost > 0 ? [`${verdict.lost} records are lost`] : []),
       ...(verdict.doubled > 0 ? [`${verdict.doubled} records are doubled`] : []),
-      ...(verdict.wrongNodes > 0 ? [`${verdict.wrongNodes} nodes have wrong sums or owners`] : []),
+      ...(verdict.wrongNodes.length > 0
+        ? [`${verdict.wrongNodes.length} nodes are wrong: ${verdict.wrongNodes.slice(0, 5).join('; ')}`]
+        : []),
       ...(verdict.rollupDifference === '0' ? [] : [`rollups differ by ${verdict.rollupDifference}`]),
       ...(knobs.restart !== 'none' && backSeconds === null
         ? ['nodes did not come back after the restart']
@@ -280,6 +292,41 @@ async function watch(options: {
     if (until?.(now) === true) break;
   }
   if (process.stdout.isTTY) process.stdout.write('\n');
+}
+
+/** Asks again and again, one after the other, as a person's browser would: how long it takes is what a person feels. */
+function probe(url: string): { end(): Promise<number[]> } {
+  const times: number[] = [];
+  let over = false;
+  const asking = (async () => {
+    while (!over) {
+      const begun = performance.now();
+      try {
+        await (await fetch(url, { signal: AbortSignal.timeout(PROBE_DEADLINE_MS) })).text();
+      } catch (error) {
+        run.faults.push(`${url} did not answer while nodes came back: ${error}`);
+        return;
+      }
+      times.push(performance.now() - begun);
+      await wait(PROBE_EVERY_MS);
+    }
+  })();
+  return {
+    async end() {
+      over = true;
+      await asking;
+      return times;
+    },
+  };
+}
+
+/** A dozen points of the curve, for people. */
+function curveText(curve: readonly { second: number; connected: number }[]): string {
+  const step = Math.max(1, Math.ceil(curve.length / 12));
+  return curve
+    .filter((_, index) => index % step === 0 || index === curve.length - 1)
+    .map(({ second, connected }) => `${Math.round(second)} s ${connected}`)
+    .join(', ');
 }
 
 function reopened(dataDir: string) {

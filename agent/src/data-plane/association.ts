@@ -11,13 +11,14 @@ import type { RefusalReason } from '@mastline/shared/protocols/refusal';
 import type { Target } from '@mastline/shared/protocols/target';
 import { judge, judgeAddress } from './gate';
 import type { Lane } from './lane';
+import type { OwnCount } from './lane-metrics';
 import type { LimitedPurse } from './limited-purse';
 import type { Lease } from './limiter';
 import { ticksOf } from './limits';
 import type { Guest } from './login';
 import type { Account } from './meter';
 import type { NameAnswer } from './name-cache';
-import type { GuardedEgress } from './policy';
+import type { GuardedEgress, Policy } from './policy';
 import { refusalOf } from './resolver';
 import type { SessionRoute } from './session-routes';
 import { SlotDatagrams } from './slot-datagrams';
@@ -59,6 +60,16 @@ interface Carriage {
   leftSession: (() => void) | null;
 }
 
+/** An address and port that were judged. */
+interface Allowed {
+  policy: Policy;
+  host: string;
+  port: number;
+  localAddress: string | null;
+  /** Where its slot counts datagrams. */
+  own: OwnCount;
+}
+
 /** A name that was asked for, and the datagrams for it. */
 interface Lookup {
   waiting: { port: number; payload: Buffer }[];
@@ -75,6 +86,11 @@ export class Association {
   /** Address that a name was last sent to: it stays while the name has it, since the other side knows the client. */
   readonly #addresses = new Map<string, string>();
   readonly #peers = new Set<string>();
+  /** What the last datagram was allowed by: the next one to the same address is, too, as long as the policy stays. */
+  #allowed: Allowed | null = null;
+  /** Who was heard last, and the same in one spelling. */
+  #heardFrom = '';
+  #heardPeer = '';
   #egress: GuardedEgress | null = null;
   #carriage: Carriage | null = null;
   #deadlineTick: number;
@@ -120,6 +136,17 @@ export class Association {
   /** Carries a datagram of the client's, or drops it; `payload` is taken over. Says why when policy refused it. */
   send(target: Target, payload: Buffer): RefusalReason | null {
     if (this.#closed) return 'draining';
+    const allowed = this.#allowed;
+    if (
+      allowed &&
+      allowed.policy === this.#lane.policy &&
+      allowed.host === target.host &&
+      allowed.port === target.port
+    ) {
+      this.#deadlineTick = this.#idleTick();
+      this.#carryTo(allowed, payload);
+      return null;
+    }
     const refused = this.#admit(target);
     if (refused) {
       this.#lane.refused(refused);
@@ -270,16 +297,24 @@ export class Association {
 
   /** Sends what was judged. */
   #carry(address: string, port: number, payload: Buffer): void {
-    const purse = this.#carriage?.up;
     const egress = this.#egressNow();
     const source = egress && sourceFor(egress, address);
-    if (!purse || !egress || !source?.ok) return;
-    const own = this.#lane.metrics.own(egress.slot);
-    const socket = this.#socket(isIPv4(address) ? 4 : 6, source.localAddress);
+    if (!egress || !source?.ok) return;
     const peer = oneSpelling(address);
     this.#peers.delete(peer);
     this.#peers.add(peer);
     dropOldest(this.#peers, MAX_PEERS);
+    const { localAddress } = source;
+    const own = this.#lane.metrics.own(egress.slot);
+    const carried = { policy: this.#lane.policy, host: address, port, localAddress, own };
+    this.#allowed = carried;
+    this.#carryTo(carried, payload);
+  }
+
+  #carryTo({ host: address, port, localAddress, own }: Allowed, payload: Buffer): void {
+    const purse = this.#carriage?.up;
+    if (!purse) return;
+    const socket = this.#socket(address.includes(':') ? 6 : 4, localAddress);
     if (!purse.takeWhole(payload.length)) return;
     socket.send({ payload, address, port }, taken => {
       if (!taken) return purse.giveBack(payload.length);
@@ -310,7 +345,11 @@ export class Association {
   #answered(payload: Buffer, from: Target): void {
     const purse = this.#carriage?.down;
     if (this.#egress) this.#lane.metrics.own(this.#egress.slot).downDatagrams += 1;
-    if (this.#closed || !purse || !this.#peers.has(oneSpelling(from.host))) return;
+    if (from.host !== this.#heardFrom) {
+      this.#heardFrom = from.host;
+      this.#heardPeer = oneSpelling(from.host);
+    }
+    if (this.#closed || !purse || !this.#peers.has(this.#heardPeer)) return;
     this.#deadlineTick = this.#idleTick();
     const bytes = payload.length;
     if (!purse.takeWhole(bytes)) return;

@@ -3,11 +3,11 @@
  * (shared/protocols/shadowsocks) opens and gives to sessions. A session's way through the modem is association.ts.
  * Bad datagrams are dropped without an answer. One thread has the socket; datagrams are too many to hand around.
  */
-import { createSocket, type Socket } from 'node:dgram';
+import type { Socket } from 'node:dgram';
 import { isIPv4 } from 'node:net';
 import { codeOf, messageOf } from '@mastline/shared/base/coded-error';
 import type { RefusalReason } from '@mastline/shared/protocols/refusal';
-import { addressBytes } from '@mastline/shared/protocols/shadowsocks/address';
+import { AddressWriter } from '@mastline/shared/protocols/shadowsocks/address';
 import {
   type DropCause,
   MAX_PACKET_OVERHEAD_BYTES,
@@ -15,6 +15,7 @@ import {
 } from '@mastline/shared/protocols/shadowsocks/packets';
 import type { ListenerOutcome } from '../ports';
 import { Association } from './association';
+import { createDatagramSocket } from './datagram-socket';
 import type { Lane } from './lane';
 import { guestOf } from './login';
 import type { ShadowsocksCodec } from './shadowsocks-ports';
@@ -36,6 +37,8 @@ const DROPS: Readonly<Record<DropCause, RefusalReason>> = {
 export interface ShadowsocksAssociation {
   way: Association;
   codec: ShadowsocksCodec;
+  /** Who answers, as bytes. */
+  origins: AddressWriter;
   /** Where the client's last authentic datagram came from. */
   client: { address: string; port: number };
 }
@@ -57,7 +60,7 @@ export function listenPackets(
   place: { host: string; port: number },
 ): Promise<PacketPortOutcome> {
   return new Promise(settle => {
-    const socket = createSocket(isIPv4(place.host) ? 'udp4' : 'udp6');
+    const socket = createDatagramSocket(isIPv4(place.host) ? 'udp4' : 'udp6');
     const packets = new Packets(lane, endpointId, socket);
     socket.once('error', error => {
       socket.close();
@@ -104,7 +107,7 @@ class Packets implements PacketPort {
     }
     const { session, target, payload } = outcome;
     const association = session.association ?? this.#associate(codec, session, from);
-    association.client = { address: from.address, port: from.port };
+    association.client = from;
     association.way.send(target, payload);
   }
 
@@ -126,7 +129,7 @@ class Packets implements PacketPort {
       },
     });
     this.#ways.add(way);
-    const association = { way, codec, client: { address: from.address, port: from.port } };
+    const association = { way, codec, origins: new AddressWriter(), client: from };
     session.association = association;
     return association;
   }
@@ -141,10 +144,10 @@ class Packets implements PacketPort {
       sent(false);
       return;
     }
-    const { codec, client } = association;
+    const { codec, client, origins } = association;
     // The kernel may take it later than this call: memory of its own.
     const out = Buffer.allocUnsafe(answer.payload.length + MAX_PACKET_OVERHEAD_BYTES);
-    const from = addressBytes(answer.from);
+    const from = origins.bytesOf(answer.from);
     const bytes = codec.packets.seal(session, { from, payload: answer.payload }, out);
     this.#socket.send(out.subarray(0, bytes), client.port, client.address, error => sent(!error));
   }

@@ -4,7 +4,8 @@
  * the host's own link. So nothing is handed to the socket before it is bound, and one that cannot be is closed.
  * Who may send what is association.ts.
  */
-import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
+import type { RemoteInfo, Socket } from 'node:dgram';
+import { createDatagramSocket } from './datagram-socket';
 
 /** Datagrams that come within the turn in which the address is bound. */
 const MAX_WAITING = 64;
@@ -18,19 +19,26 @@ export interface SlotDatagramsOptions {
   unbound: () => void;
 }
 
+interface Datagram {
+  payload: Buffer;
+  /** An IPv4 or IPv6 literal of the socket's family. */
+  address: string;
+  port: number;
+}
+
 /** Gets whether the kernel took the datagram. */
 export type Sent = (taken: boolean) => void;
 
 export class SlotDatagrams {
   readonly localAddress: string | null;
   readonly #socket: Socket;
-  #waiting: { deliver: () => void; sent: Sent }[] = [];
+  #waiting: { datagram: Datagram; sent: Sent }[] = [];
   #state: 'binding' | 'bound' | 'closed' = 'binding';
 
   constructor(options: SlotDatagramsOptions) {
     const { family, localAddress, heard, unbound } = options;
     this.localAddress = localAddress;
-    this.#socket = createSocket(family === 4 ? 'udp4' : 'udp6');
+    this.#socket = createDatagramSocket(family === 4 ? 'udp4' : 'udp6');
     this.#socket.on('message', heard);
     this.#socket.on('error', () => {
       // Of a bound socket: an unreachable port or the like. The datagram is lost, the socket stays.
@@ -44,12 +52,10 @@ export class SlotDatagrams {
   }
 
   /** Sends, or drops; `sent` is called once either way. */
-  send(datagram: { payload: Buffer; address: string; port: number }, sent: Sent): void {
-    const { payload, address, port } = datagram;
-    const deliver = () => this.#socket.send(payload, port, address, error => sent(!error));
-    if (this.#state === 'bound') deliver();
+  send(datagram: Datagram, sent: Sent): void {
+    if (this.#state === 'bound') this.#deliver(datagram, sent);
     else if (this.#state === 'binding' && this.#waiting.length < MAX_WAITING)
-      this.#waiting.push({ deliver, sent });
+      this.#waiting.push({ datagram, sent });
     else sent(false);
   }
 
@@ -67,6 +73,10 @@ export class SlotDatagrams {
     this.#state = 'bound';
     const waiting = this.#waiting;
     this.#waiting = [];
-    for (const { deliver } of waiting) deliver();
+    for (const { datagram, sent } of waiting) this.#deliver(datagram, sent);
+  }
+
+  #deliver({ payload, address, port }: Datagram, sent: Sent): void {
+    this.#socket.send(payload, port, address, error => sent(!error));
   }
 }

@@ -4,15 +4,16 @@
  * client's address only, and from the port that its first one came from; the port that it announced is not asked, as
  * a NAT on the way would have changed it. What lies behind, toward the targets, is association.ts.
  */
-import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
+import type { RemoteInfo, Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { isIP, isIPv4 } from 'node:net';
 import type { RefusalReason } from '@mastline/shared/protocols/refusal';
 import { socks5Refusal } from '@mastline/shared/protocols/refusal';
-import { parseSocks5Datagram, socks5Associated, socks5Datagram } from '@mastline/shared/protocols/socks5-udp';
+import { parseSocks5Datagram, Socks5Headers, socks5Associated } from '@mastline/shared/protocols/socks5-udp';
 import type { Target } from '@mastline/shared/protocols/target';
 import { Association } from './association';
 import type { Connection } from './connection';
+import { createDatagramSocket } from './datagram-socket';
 import { Lingering } from './lingering';
 import type { Guest } from './login';
 
@@ -26,6 +27,7 @@ export class Socks5UdpSession extends Lingering {
   #association: Association | null = null;
   #socket: Socket | null = null;
   #port: number | null = null;
+  readonly #headers = new Socks5Headers();
 
   constructor(connection: Connection, guest: Guest) {
     super(connection);
@@ -80,7 +82,7 @@ export class Socks5UdpSession extends Lingering {
   async #listen(address: string): Promise<Target | null> {
     // A way in that has no address of its own (there is none today) cannot have datagrams beside it.
     if (isIP(address) === 0) return null;
-    const socket = createSocket(isIPv4(address) ? 'udp4' : 'udp6');
+    const socket = createDatagramSocket(isIPv4(address) ? 'udp4' : 'udp6');
     this.#socket = socket;
     socket.on('message', (bytes, from) => this.#fromClient(bytes, from));
     try {
@@ -117,7 +119,7 @@ export class Socks5UdpSession extends Lingering {
       sent(false);
       return;
     }
-    socket.send(socks5Datagram(from, payload), this.#port, this.#client, error => sent(!error));
+    socket.send([this.#headers.of(from), payload], this.#port, this.#client, error => sent(!error));
   }
 
   #refuse(reason: RefusalReason): void {

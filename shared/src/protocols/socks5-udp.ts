@@ -7,7 +7,7 @@
  *     |  0 0 |  0   |  1  | variable |    2     | variable |
  *     +------+------+------+----------+----------+----------+
  */
-import { addressBytes, readAddress } from './shadowsocks/address';
+import { AddressWriter, addressBytes, readAddress } from './shadowsocks/address';
 import { SOCKS_VERSION } from './socks5';
 import type { Target } from './target';
 
@@ -36,6 +36,21 @@ export function parseSocks5Datagram(bytes: Buffer): Socks5Datagram {
 /** A datagram as it is sent, with `address` as target of a client's or as origin of an answer. */
 export function socks5Datagram(address: Target, payload: Uint8Array): Buffer {
   return Buffer.concat([BEFORE_ADDRESS, addressBytes(address), payload]);
+}
+
+/** What stands before the payloads of a client's answers, which mostly come from where the last one came from. */
+export class Socks5Headers {
+  readonly #addresses = new AddressWriter();
+  #address: Buffer | null = null;
+  #header: Buffer = BEFORE_ADDRESS;
+
+  /** Not to be written to. */
+  of(origin: Target): Buffer {
+    const address = this.#addresses.bytesOf(origin);
+    if (address !== this.#address) this.#header = Buffer.concat([BEFORE_ADDRESS, address]);
+    this.#address = address;
+    return this.#header;
+  }
 }
 
 /** The reply to UDP ASSOCIATE that succeeded: where the client is to send its datagrams. */

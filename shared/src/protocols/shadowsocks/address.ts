@@ -49,6 +49,22 @@ export function addressBytes(target: Target): Buffer {
   return Buffer.concat([Buffer.from([3, name.length]), name, tail]);
 }
 
+/** Writes addresses that mostly repeat: the same bytes, as long as the target is the one before. */
+export class AddressWriter {
+  #host = '';
+  #port = -1;
+  #bytes: Buffer = Buffer.alloc(0);
+
+  /** As `addressBytes`; not to be written to. */
+  bytesOf(target: Target): Buffer {
+    if (target.port === this.#port && target.host === this.#host) return this.#bytes;
+    this.#bytes = addressBytes(target);
+    this.#host = target.host;
+    this.#port = target.port;
+    return this.#bytes;
+  }
+}
+
 /**
  * Reads addresses that mostly repeat: the packets of one session go to few targets, and text is made of an address
  * only when it is not the one before.

@@ -11,7 +11,7 @@ import { AddressMemo, addressBytes } from './address';
 import { Aead, TAG_BYTES } from './aead';
 import { requireRoom } from './chunks';
 import type { FillRandom, HandshakeContext } from './handshake';
-import { identityOf, sessionKey } from './keys';
+import { identityOf, packetKey } from './keys';
 import type { ShadowsocksMethod } from './methods';
 import {
   drop,
@@ -77,7 +77,7 @@ export class AeadPacketServer<User, Association> implements PacketServer<User, A
     const salt = packet.subarray(0, saltBytes);
     const sealed = packet.subarray(saltBytes);
     const found = this.#finder.find(source, key =>
-      new Aead(this.#method.cipher, sessionKey(this.#method, key, salt)).openOwned(sealed),
+      new Aead(this.#method.cipher, packetKey(this.#method, key, salt)).openOwned(sealed),
     );
     if (found === 'over-budget') return drop('over-budget');
     if (found === 'unknown') return drop('unknown-user');
@@ -142,7 +142,7 @@ export function sealAeadPacket(
   requireRoom(out, payload.length + MAX_PACKET_OVERHEAD_BYTES);
   const salt = out.subarray(0, method.saltBytes);
   into.random(salt);
-  const aead = new Aead(method.cipher, sessionKey(method, key, salt));
+  const aead = new Aead(method.cipher, packetKey(method, key, salt));
   return aead.sealPair(from, payload, { out, at: method.saltBytes });
 }
 
@@ -170,7 +170,7 @@ export class AeadPacketClient {
     const { saltBytes } = this.#method;
     const plainBytes = packet.length - saltBytes - TAG_BYTES;
     if (plainBytes < SHORTEST_PLAIN_BYTES) return null;
-    const key = sessionKey(this.#method, this.#key, packet.subarray(0, saltBytes));
+    const key = packetKey(this.#method, this.#key, packet.subarray(0, saltBytes));
     const plain = new Aead(this.#method.cipher, key).openOwned(packet.subarray(saltBytes));
     if (!plain) return null;
     const address = this.#memo.read(plain, 0);

@@ -30,13 +30,13 @@ const OPTIONS = { authTagLength: TAG_BYTES };
 // The typings have an overload per cipher family and none for a name of either; both return the same shape.
 const newCipher = createCipheriv as (
   name: CipherName,
-  key: KeyObject,
+  key: KeyObject | Buffer,
   nonce: Uint8Array,
   options: typeof OPTIONS,
 ) => CipherGCM;
 const newDecipher = createDecipheriv as (
   name: CipherName,
-  key: KeyObject,
+  key: KeyObject | Buffer,
   nonce: Uint8Array,
   options: typeof OPTIONS,
 ) => DecipherGCM;
@@ -45,9 +45,9 @@ export class Aead {
   /** Zero at first. Streams count it up; packets write it. */
   readonly nonce: Buffer = Buffer.alloc(NONCE_BYTES);
   readonly cipher: CipherName;
-  readonly key: KeyObject;
+  readonly key: KeyObject | Buffer;
 
-  constructor(cipher: CipherName, key: KeyObject) {
+  constructor(cipher: CipherName, key: KeyObject | Buffer) {
     this.cipher = cipher;
     this.key = key;
   }

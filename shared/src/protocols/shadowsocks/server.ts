@@ -3,7 +3,6 @@
  * a handshake per connection and keeps the port's datagram sessions. Owns no socket; the editions are
  * aead-stream.ts and stream-2022.ts, aead-packets.ts and packets-2022.ts.
  */
-import { randomFillSync } from 'node:crypto';
 import type { Clock } from '../../base/clock';
 import { CodedError } from '../../base/coded-error';
 import { AeadPacketServer } from './aead-packets';
@@ -12,6 +11,7 @@ import type { FillRandom, HandshakeContext, ShadowsocksHandshake } from './hands
 import type { ShadowsocksMethod } from './methods';
 import type { PacketServer } from './packets';
 import { PacketServer2022 } from './packets-2022';
+import { fillRandom } from './random-stock';
 import type { SaltStore } from './salt-store';
 import { Handshake2022, type Users2022 } from './stream-2022';
 import { checkUsers, type ShadowsocksUsers, UserFinder, usersByIdentity } from './users';
@@ -45,8 +45,7 @@ export function createShadowsocksServer<User, Association = unknown>(
   options: ShadowsocksServerOptions<User>,
 ): ShadowsocksServer<User, Association> {
   checkUsers(options.method, options.users);
-  const { salts, clock } = options;
-  const random: FillRandom = options.random ?? (into => void randomFillSync(into));
+  const { salts, clock, random = fillRandom } = options;
   const context: HandshakeContext = { salts, clock, random };
   return options.method.edition === 'aead' ? aeadServer(options, context) : server2022(options, context);
 }

@@ -19,6 +19,8 @@ const MAX_ROWS = 256 * KEPT_DAYS;
 const Bytes = z.strictObject({ up: z.int().min(0), down: z.int().min(0) });
 export type Bytes = z.infer<typeof Bytes>;
 const NOTHING: Bytes = { up: 0, down: 0 };
+/** Buffers of flows are taken to have been empty once in so long, or twice that. */
+const AHEAD_MS = 60_000;
 
 const LowestMean = z.strictObject({ up: z.number().nullable(), down: z.number().nullable() });
 
@@ -53,6 +55,8 @@ const Mark = z.strictObject({
   committed: Bytes,
   /** Relayed by then and not yet in the spool. */
   inFlight: Bytes,
+  /** Down: carried by then and not yet relayed. Up, below zero: relayed and not yet carried. In the kernel's buffers. */
+  ahead: z.strictObject({ up: z.int(), down: z.int() }),
 });
 
 export const Book = z.strictObject({
@@ -85,11 +89,56 @@ export interface SlotReading {
   inFlight: Bytes;
 }
 
+/** How far the interface was ahead of the relay, since the start: lately at least and at most; by slot. */
+export class Ahead {
+  readonly #slots = new Map<number, { sum: Bytes; atMs: number; low: Extremes; lowBefore: Extremes }>();
+
+  /**
+   * Takes a while into account, and gives what buffers of flows hold now: how far downward it is ahead of the least, and
+   * upward behind the most, of the last minutes. Errors of the estimate do not add up over more than those.
+   */
+  after(slot: number, by: Bytes, nowMs: number): Bytes {
+    const known = this.#slots.get(slot);
+    const sum = { up: (known?.sum.up ?? 0) + by.up, down: (known?.sum.down ?? 0) + by.down };
+    const here: Extremes = { mostUp: sum.up, leastDown: sum.down };
+    const begins = known === undefined || nowMs - known.atMs >= AHEAD_MS;
+    // Before anything went through a slot its buffers were empty.
+    const lowBefore =
+      known === undefined ? { mostUp: 0, leastDown: 0 } : begins ? known.low : known.lowBefore;
+    const low = begins || known === undefined ? here : outermost(known.low, here);
+    this.#slots.set(slot, { sum, atMs: begins ? nowMs : known.atMs, low, lowBefore });
+    const { mostUp, leastDown } = outermost(low, lowBefore);
+    return { up: sum.up - mostUp, down: sum.down - leastDown };
+  }
+
+  /** The slot's counters began anew. */
+  forget(slot: number): void {
+    this.#slots.delete(slot);
+  }
+}
+
+interface Extremes {
+  mostUp: number;
+  leastDown: number;
+}
+
+function outermost(a: Extremes, b: Extremes): Extremes {
+  return { mostUp: Math.max(a.mostUp, b.mostUp), leastDown: Math.min(a.leastDown, b.leastDown) };
+}
+
 /** Books a while that ends now and lies in `day`. `unfollowed`: relayed and own bytes since each slot's last good reading. */
 export function bookWhile(
   book: Book,
   slots: readonly SlotReading[],
-  when: { day: number; committedFrom: number; timestamps: boolean; unfollowed: Map<number, Bytes> },
+  when: {
+    day: number;
+    /** On the monotonic clock. */
+    nowMs: number;
+    committedFrom: number;
+    timestamps: boolean;
+    unfollowed: Map<number, Bytes>;
+    ahead: Ahead;
+  },
 ): void {
   for (const one of slots) {
     const key = String(one.slot);
@@ -119,21 +168,31 @@ export function bookWhile(
     row.interface = one.interface;
     row.driver = driver;
     row.lowest = lowest;
-    if (followed) row.moved = addCounters(row.moved, followed);
-    else if (mark) {
-      // Another device, or the same from zero: what the old one moved since its last reading is not known.
-      row.resets += 1;
-      row.moved = addCounters(row.moved, counters);
-      const seen = payloadOf(counters, {
+    const payload = (moved: Counters) =>
+      payloadOf(moved, {
         framing: framingOf(driver, lowest),
         datagrams: one.datagrams,
         timestamps: when.timestamps,
       });
-      row.unseen = addBytes(row.unseen, beyond(waiting, seen));
-    } else row.unseen = addBytes(row.unseen, waiting);
+    let ahead = NOTHING;
+    if (followed) {
+      row.moved = addCounters(row.moved, followed);
+      const seen = payload(followed);
+      ahead = when.ahead.after(
+        one.slot,
+        { up: seen.up - waiting.up, down: seen.down - waiting.down },
+        when.nowMs,
+      );
+    } else when.ahead.forget(one.slot);
+    if (!followed && mark) {
+      // Another device, or the same from zero: what the old one moved since its last reading is not known.
+      row.resets += 1;
+      row.moved = addCounters(row.moved, counters);
+      row.unseen = addBytes(row.unseen, beyond(waiting, payload(counters)));
+    } else if (!followed) row.unseen = addBytes(row.unseen, waiting);
     book.marks[key] = {
       ...{ interface: one.interface, driver, ifindex, counters, lowest },
-      ...{ committed: one.committed, inFlight: one.inFlight },
+      ...{ committed: one.committed, inFlight: one.inFlight, ahead },
     };
   }
   book.committedFrom = when.committedFrom;
@@ -177,7 +236,8 @@ export function openBook(book: Book, opening: Opening): void {
           datagrams: NOTHING,
           timestamps: opening.timestamps,
         });
-        row.unattributed = addBytes(row.unattributed, beyond(payload, relayed));
+        // Buffers held so much at the last reading: upward it was relayed before, downward it never was.
+        row.unattributed = addBytes(row.unattributed, beyond(addBytes(payload, mark.ahead), relayed));
       }
       // Relayed before the last reading and lost with the memory it was in.
       row.unattributed = addBytes(row.unattributed, beyond(mark.inFlight, kept));

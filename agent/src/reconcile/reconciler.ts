@@ -19,6 +19,7 @@ import type { OwnTraffic, Reconciliation, SlotTraffic } from '../ports';
 import type { NodeSpool } from '../spool/usage-spool';
 import type { SlotDayBytes } from '../spool/usage-table';
 import {
+  Ahead,
   addBytes,
   Book,
   type Bytes,
@@ -78,6 +79,7 @@ export class Reconciler implements Reconciliation {
   /** By slot: what was counted up to the last booking. */
   readonly #booked = new Map<number, Counted>();
   readonly #unfollowed = new Map<number, Bytes>();
+  readonly #ahead = new Ahead();
   /** By slot: relayed and not yet in the spool, at the last reading. */
   readonly #inFlight = new Map<number, Bytes>();
   /** What the spool said at the last reading, and from which day on. */
@@ -273,6 +275,7 @@ export class Reconciler implements Reconciliation {
     bookWhile(this.#file.value, whole, {
       ...{ day, committedFrom: keptFrom },
       ...{ timestamps: this.#timestamps, unfollowed: this.#unfollowed },
+      ...{ ahead: this.#ahead, nowMs: clock.monotonicMs() },
     });
     this.#day = dayOf(now());
     const isBusy = whole.some(({ relayed }) => relayed.up + relayed.down > 0);

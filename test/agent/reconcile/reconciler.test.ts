@@ -87,6 +87,11 @@ class Box {
     if (!fly) this.commit();
   }
 
+  commitOnly(up: number, down: number): void {
+    this.#flying = { up: this.#flying.up + up, down: this.#flying.down + down };
+    this.commit();
+  }
+
   commit(): void {
     const day = dayOf(this.clock.now());
     const sum = this.committed.get(day) ?? { up: 0, down: 0 };
@@ -286,6 +291,53 @@ scenario(
     assert.is(difference(day), 6 * MIB);
   },
 );
+
+scenario('kill -9 with bytes in the buffers of the kernel: they were carried, nobody got them', async box => {
+  box.relay(MIB, 30 * MIB);
+  await box.pass(15_000);
+  // Came in and was not read yet; what was there before goes on meanwhile.
+  box.move(0, 5 * MIB);
+  await box.pass(15_000);
+  box.relay(0, 10 * MIB);
+  await box.pass(15_000);
+  box.die();
+  await box.start();
+  const day = await box.day();
+  assert.equal(day.unattributed, { up: 0, down: 5 * MIB });
+  assert.is(difference(day), 5 * MIB);
+});
+
+scenario(
+  'kill -9 with bytes that were relayed before they left the box: they are not counted twice',
+  async box => {
+    box.relay(MIB, 30 * MIB);
+    await box.pass(15_000);
+    box.relayed.up += 3 * MIB;
+    box.commitOnly(3 * MIB, 0);
+    await box.pass(15_000);
+    box.die();
+    // The kernel sends what it has taken, whoever has died.
+    box.move(3 * MIB, 0);
+    await box.start();
+    const day = await box.day();
+    assert.equal([total(day.unattributed), difference(day)], [0, 0]);
+  },
+);
+
+scenario('what other software moved long before a crash is not blamed on the crash', async box => {
+  box.relay(MIB, 30 * MIB);
+  box.move(0, 9 * MIB);
+  for (let minute = 0; minute < 3; minute += 1) {
+    await box.pass(60_000);
+    box.relay(0, MIB);
+  }
+  await box.pass(15_000);
+  box.die();
+  await box.start();
+  const day = await box.day();
+  assert.is(total(day.unattributed), 0);
+  assert.is(difference(day), 9 * MIB);
+});
 
 scenario(
   'a power cut: counters begin anew with the boot, what the spool saved is unseen and not a difference',

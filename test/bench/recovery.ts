@@ -24,7 +24,7 @@ const CASES: Case[] = [
   { name: 'data dead', death: 'data', cure: 'reconnect', goalS: 60 },
   { name: 'gone from USB', death: 'usb', cure: 'power', goalS: 60 },
   { name: 'hung whole', death: 'hung', cure: 'rebind', goalS: 60 },
-  { name: 'data dead, only a restart helps', death: 'data', cure: 'reset', goalS: null },
+  { name: 'data dead, only a restart helps', death: 'data', cure: 'reset', goalS: 60 },
   { name: 'data dead, only the power of the port helps', death: 'data', cure: 'power', goalS: null },
 ];
 /** So long a stick is well before it dies, and up to twice that: over a whole round of probes. */

@@ -23,7 +23,7 @@ interface Pace {
 }
 
 export const PACE: Pace = {
-  quietMs: 30_000,
+  quietMs: 24_000,
   busyMs: 60_000,
   doubtMs: 1500,
   maxDoubtMs: 15_000,

@@ -57,13 +57,17 @@ export async function climb(parts: ClimbParts): Promise<ClimbEnd> {
     rungs,
     tookMs: Math.round(clock.monotonicMs() - begun),
   });
+  let restarted = false;
   for (const [i, step] of steps.entries()) {
+    // A modem that restarted has left USB and come back by itself, and more.
+    if (step.rung === 'usb-rebind' && restarted) continue;
     if (signal.aborted) return end('given-up', messageOf(signal.reason));
     const obstacle = parts.obstacle(step.rung);
     if (obstacle !== null) return end('not-mended', obstacle);
     parts.onStep(`${WORDS[step.rung]} (${i + 1} of ${steps.length})`);
     const from = clock.monotonicMs();
-    const { outcome, evidence, cause } = await climbRung(step, parts);
+    const { outcome, evidence, cause, done } = await climbRung(step, parts);
+    restarted ||= step.rung === 'reset' && done;
     const tookMs = Math.round(clock.monotonicMs() - from);
     rungs.push({ rung: step.rung, outcome, tookMs, evidence: evidence.slice(0, MAX_EVIDENCE) });
     if (outcome === 'mended') return end('mended', '');
@@ -91,21 +95,21 @@ interface RungEnd {
   cause: ModemCause | null;
 }
 
-async function climbRung({ rung, budgetMs }: Step, parts: ClimbParts): Promise<RungEnd> {
+/** `done`: the modem did what it was told. */
+type RungClimbed = RungEnd & { done: boolean };
+
+async function climbRung({ rung, budgetMs }: Step, parts: ClimbParts): Promise<RungClimbed> {
   const { clock, tools } = parts;
   const begun = clock.monotonicMs();
   const over = new AbortController();
   const signal = AbortSignal.any([parts.signal, over.signal]);
   const timer = clock.after(budgetMs, () => over.abort(new Error(`not within ${budgetMs / 1000} s`)));
+  let done = false;
   const ended = (
     outcome: RungEnd['outcome'],
     evidence: string,
     cause: ModemCause | null = null,
-  ): RungEnd => ({
-    outcome,
-    evidence,
-    cause,
-  });
+  ): RungClimbed => ({ outcome, evidence, cause, done });
   try {
     let deed: Deed;
     try {
@@ -122,6 +126,7 @@ async function climbRung({ rung, budgetMs }: Step, parts: ClimbParts): Promise<R
       deed = { kind: 'failed', reason: messageOf(error) };
     }
     if (deed.kind === 'impossible') return ended('impossible', deed.reason);
+    done = deed.kind === 'done';
     parts.onDone();
     if (deed.kind === 'failed' && !MAY_WORK_ANYWAY.has(rung)) return ended('not-mended', deed.reason);
     const seen = await watch(rung, parts, { begun, signal });

@@ -120,6 +120,19 @@ test('a verb that never ends costs its budget, is let go, and the radio is not l
   assert.ok((end.rungs[0]?.tookMs ?? 0) < 35_000);
 });
 
+test('a modem that restarted is not taken off USB as well; one that would not restart is', async () => {
+  const both = [step('reset', 5), step('usb-rebind'), step('port-power')];
+  assert.equal(
+    (await climbed(both)).rungs.map(one => one.rung),
+    ['reset', 'port-power'],
+  );
+  answers.reset = fault('failed', 'not now');
+  assert.equal(
+    (await climbed(both)).rungs.map(one => one.rung),
+    ['reset', 'usb-rebind', 'port-power'],
+  );
+});
+
 test('what a modem cannot do is impossible, and costs nothing', async () => {
   answers['radio off'] = fault('unsupported', 'no radio switch');
   const end = await climbed([step('radio'), step('usb-rebind')]);

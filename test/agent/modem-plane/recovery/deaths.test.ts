@@ -53,14 +53,13 @@ test('a stick that only a restart helps is restarted after connecting anew did n
   ]);
 });
 
-test('a hang that only the power of the port clears: each rung is climbed, once, in order', async () => {
+test('a hang that only the power of the port clears: each rung is climbed, once, in order, but for leaving USB, which the restart has done', async () => {
   rig = await Rig.start();
   await rig.kill(rig.stick(), 'data', 'power');
   await rig.until(isCured, 'well again');
   assert.equal(rungs(), [
     ['reconnect', 'not-mended'],
     ['reset', 'not-mended'],
-    ['usb-rebind', 'not-mended'],
     ['port-power', 'mended'],
   ]);
   assert.equal(rig.stick().cycles, ['authorized', 'power']);
@@ -186,7 +185,7 @@ test('a network that is lost for a minute is waited for; one that stays away is 
   await rig.until(() => rig.report().recovery !== null, 'climbed');
   assert.equal(
     rungs()?.map(([rung]) => rung),
-    ['reset', 'usb-rebind', 'port-power'],
+    ['reset', 'port-power'],
   );
 });
 

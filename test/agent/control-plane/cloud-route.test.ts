@@ -1,7 +1,13 @@
+import dns from 'node:dns';
 import { writeFile } from 'node:fs/promises';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { askCloud } from '@mastline/agent/control-plane/cloud-request';
 import { cloudRoute } from '@mastline/agent/control-plane/cloud-route';
+import { systemClock } from '@mastline/shared/base/clock';
 import type { CodedError } from '@mastline/shared/base/coded-error';
+import { ChallengeReply } from '@mastline/shared/wire/enrolment';
 import * as assert from 'uvu/assert';
 import { FakeProxy } from '../../simulators/fake-proxy';
 import { type Certificates, canMakeCertificates, makeCertificates } from '../../support/certificates';
@@ -208,6 +214,50 @@ test('says so when nothing listens where the proxy should be', async () => {
     assert.match((error as CodedError).userMessage, /Check cloud\.proxy/);
   } finally {
     await rig.cloud.stop();
+  }
+});
+
+test('asks for the cloud’s name anew with each connection: where the name has moved to is where it goes', async () => {
+  const addresses = ['127.0.0.2', '127.0.0.3'];
+  const servers: Server[] = [];
+  let port = 0;
+  for (const address of addresses) {
+    const server = createServer((request, response) => {
+      // As a balancer does: it would gladly be asked again over the same connection.
+      response.writeHead(200, { 'content-type': 'application/json', connection: 'keep-alive' });
+      request
+        .resume()
+        .on('end', () => response.end(JSON.stringify({ nonce: `from the cloud at ${address}` })));
+    });
+    servers.push(server);
+    await new Promise<void>(resolve => server.listen(port, address, resolve));
+    port = (server.address() as AddressInfo).port;
+  }
+  const lookup = dns.lookup;
+  let moves = 0;
+  // What net.connect asks, for a name that only this test knows.
+  dns.lookup = ((name: string, _options: object, told: (error: null, found: object[]) => void) => {
+    assert.is(name, 'cloud.test');
+    told(null, [{ address: addresses[moves++], family: 4 }]);
+  }) as unknown as typeof dns.lookup;
+  try {
+    for (const address of addresses)
+      assert.equal(
+        await askCloud({
+          cloudUrl: `http://cloud.test:${port}`,
+          path: '/agent/challenge',
+          body: { nodeId: 'node' },
+          answer: ChallengeReply,
+          clock: systemClock,
+        }),
+        { is: 'ok', body: { nonce: `from the cloud at ${address}` } },
+      );
+  } finally {
+    dns.lookup = lookup;
+    for (const server of servers) {
+      server.closeAllConnections();
+      await new Promise(resolve => server.close(resolve));
+    }
   }
 });
 

@@ -1,14 +1,14 @@
 /** What depends on time: nonces that expire, sockets that never greet, agents that fall silent, stops that ask to move. */
 import assert from 'node:assert/strict';
 import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect as dial, type Socket } from 'node:net';
 import { sharedAdmissions } from '@mastline/cloud/server/gateway/admissions';
 import { Gateway } from '@mastline/cloud/server/gateway/gateway';
 import { nodeFinder } from '@mastline/cloud/server/gateway/node-finder';
 import { Nonces } from '@mastline/cloud/server/gateway/nonces';
 import { uuidv7 } from '@mastline/shared/domain/uuid';
 import { CLOSE } from '@mastline/shared/wire/close-codes';
-import { NONCE_LIFETIME_MS, SILENCE_LIMIT_MS } from '@mastline/shared/wire/limits';
+import { MAX_FRAGMENTS, NONCE_LIFETIME_MS, SILENCE_LIMIT_MS } from '@mastline/shared/wire/limits';
 import { fakeClock } from '../../support/clock';
 import { authorizationFor, openLink, type TestLink } from '../../support/cloud-agent';
 import { cloudWorld, type World } from '../../support/cloud-world';
@@ -96,6 +96,8 @@ interface Rig {
   link: TestLink;
   /** Pings that were handled. */
   handled(): number;
+  /** A socket of the same node past its upgrade, for frames that no library sends; it replaces the link. */
+  raw(): Promise<Socket>;
   stop(): Promise<void>;
 }
 
@@ -128,6 +130,7 @@ async function rig(pongs = 1): Promise<Rig> {
     gateway,
     link,
     handled: () => handled,
+    raw: () => upgraded(url, authorizationFor(id, nonces.issue(id), privateKey)),
     stop: async () => {
       link.close();
       await link.closed;
@@ -137,6 +140,47 @@ async function rig(pongs = 1): Promise<Rig> {
       await new Promise(resolve => server.close(resolve));
     },
   };
+}
+
+function upgraded(url: string, authorization: string): Promise<Socket> {
+  const { hostname, port } = new URL(url);
+  return new Promise((resolve, reject) => {
+    const socket = dial({ host: hostname, port: Number(port) }, () =>
+      socket.write(
+        'GET /agent HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n' +
+          `Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: ${authorization}\r\n\r\n`,
+      ),
+    );
+    socket.on('error', reject);
+    socket.once('data', head => {
+      if (head.toString().startsWith('HTTP/1.1 101 ')) resolve(socket.off('error', reject));
+      else reject(new Error(head.toString()));
+    });
+  });
+}
+
+/** A frame as clients send them, masked with zeros (RFC 6455 section 5.2). */
+function frame(opcode: number, text: string, { fin = true } = {}): Buffer {
+  const body = Buffer.from(text);
+  const head = Buffer.alloc(body.length < 126 ? 6 : 8);
+  head[0] = (fin ? 0x80 : 0) | opcode;
+  head[1] = 0x80 | Math.min(126, body.length);
+  if (body.length >= 126) head.writeUInt16BE(body.length, 2);
+  return Buffer.concat([head, body]);
+}
+
+/** The code of the close frame that comes, and that nothing comes after the socket's end. */
+function closeCode(socket: Socket): Promise<number> {
+  const chunks: Buffer[] = [];
+  return new Promise(resolve => {
+    socket.on('error', () => undefined);
+    socket.on('data', chunk => chunks.push(chunk));
+    socket.on('close', () => {
+      const all = Buffer.concat(chunks);
+      const at = all.indexOf(0x88);
+      resolve(at < 0 ? 1006 : all.readUInt16BE(at + 2));
+    });
+  });
 }
 
 const hello = {
@@ -167,6 +211,43 @@ test('a silent agent is closed after its limit, one that pings is not', async ()
   await clock.advance(SILENCE_LIMIT_MS);
   assert.equal((await link.closed).code, CLOSE.silent);
   await stop();
+});
+
+test('a frame that drips in byte by byte is silence, however regularly a byte comes', async () => {
+  const { clock, gateway, raw, stop } = await rig();
+  const socket = await raw();
+  const closed = closeCode(socket);
+  socket.write(frame(1, JSON.stringify({ v: 1, kind: 'hello', body: hello })));
+  await eventually(() => gateway.session(world.acme.node.id) !== undefined);
+  const endless = frame(1, 'x'.repeat(60_000));
+  for (let at = 0; at <= SILENCE_LIMIT_MS / 1_000 + 1; at += 1) {
+    socket.write(endless.subarray(at, at + 1));
+    await new Promise(resolve => setImmediate(resolve));
+    await clock.advance(1_000);
+  }
+  // It does not answer the close either, and is cut by the next sweeps.
+  await clock.advance(3_000);
+  assert.equal(await closed, CLOSE.silent);
+  await stop();
+});
+
+test('a message in more crumbs than any has, frames without a mask and compressed ones end the session', async () => {
+  const crumbs = [frame(1, '{', { fin: false }), ...Array(MAX_FRAGMENTS).fill(frame(0, ' ', { fin: false }))];
+  const unmasked = Buffer.from([0x81, 0x02, 0x7b, 0x7d]);
+  const compressed = Buffer.from([0xc1, 0x80, 0, 0, 0, 0]);
+  for (const [bytes, code] of [
+    [Buffer.concat(crumbs), 1008],
+    [unmasked, 1002],
+    [compressed, 1002],
+  ] as const) {
+    const { gateway, raw, stop } = await rig();
+    const socket = await raw();
+    const closed = closeCode(socket);
+    socket.write(bytes);
+    assert.equal(await closed, code);
+    await eventually(() => gateway.arrivals.arriving === 0);
+    await stop();
+  }
 });
 
 test('an agent that does not read its answers is not read either: what waits for it is bounded', async () => {

@@ -92,7 +92,7 @@ async function trpc(
   const response = await fetch(url, {
     headers: { cookie, origin: cloudUrl, 'content-type': 'application/json' },
     ...(kind === 'mutation' ? { method: 'POST', body: JSON.stringify(input) } : {}),
-    signal: AbortSignal.timeout(40_000),
+    signal: AbortSignal.timeout(120_000),
   });
   const body = (await response.json()) as { result?: { data: unknown }; error?: unknown };
   assert.ok(body.result, `${procedure}: ${JSON.stringify(body.error)}`);

@@ -25,7 +25,7 @@ const SEED = Number(process.env.SEED ?? Date.now() % 1_000_000);
 const SLOTS = 2;
 /** Design: a crash of the agent loses at most 2 seconds or 8 MiB a slot, whichever comes first. */
 const LOSS_BOUND = SLOTS * 8 * 1024 * 1024;
-const SETTLE_MS = 40_000;
+const SETTLE_MS = 120_000;
 
 interface Bytes {
   up: number;

@@ -36,7 +36,9 @@ import { ensurePartitions } from './ledger/partitions';
 import type { Log } from './log';
 import { watchEventLoop } from './observe/event-loop';
 import { type MetricsServer, openMetricsServer } from './observe/metrics-server';
+import { isTracing } from './observe/spans';
 import { Tallies } from './observe/tallies';
+import { traceQueries } from './observe/traced-queries';
 import { QuotaDesk } from './quota/quota-desk';
 import { bringUpToDate, changedSince } from './rollout/publish';
 import { loadSigner } from './rollout/signing';
@@ -65,6 +67,7 @@ export interface Cloud {
 
 export async function startCloud(config: Config, log: Log, clock: Clock = systemClock): Promise<Cloud> {
   const db = await openDatabase({ databaseUrl: config.databaseUrl, dataDir: config.dataDir, log });
+  if (isTracing()) traceQueries(db.pool);
   try {
     return await startOn(db, config, { log, clock });
   } catch (error) {

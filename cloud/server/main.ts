@@ -3,6 +3,7 @@
  * 3 seconds of SIGTERM or SIGINT. What it consists of is cloud.ts. `main.js rebuild-rollups [flags]` is a repair, see
  * ledger/rollups.ts.
  */
+import { systemClock } from '@mastline/shared/base/clock';
 import { CodedError } from '@mastline/shared/base/coded-error';
 import { type Cloud, startCloud } from './cloud';
 import { readConfig } from './config';
@@ -11,6 +12,8 @@ import { migrate } from './db/migrate';
 import { inTransaction } from './db/transaction';
 import { rebuildRollups } from './ledger/rollups';
 import { createLog } from './log';
+import { startTracing } from './observe/tracing';
+import { VERSION } from './version';
 
 const STOP_DEADLINE_MS = 3_000;
 
@@ -20,6 +23,7 @@ async function main(): Promise<void> {
   const log = createLog(config.logLevel);
   let cloud: Cloud | undefined;
   let stopping = false;
+  const tracing = await startTracing({ env: process.env, version: VERSION, clock: systemClock, log });
   const stop = (signal: NodeJS.Signals) => {
     if (stopping) return;
     stopping = true;
@@ -30,7 +34,11 @@ async function main(): Promise<void> {
       log.error('not stopped within the deadline; leaving');
       process.exit(1);
     }, STOP_DEADLINE_MS);
-    cloud.close().then(
+    const stopped = async () => {
+      await cloud?.close();
+      await tracing?.close();
+    };
+    stopped().then(
       () => {
         clearTimeout(limit);
         log.info('stopped');

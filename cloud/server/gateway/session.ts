@@ -4,6 +4,7 @@
  * of these: no timer and no logger of its own, time comes by `sweep`. What a message means is dispatch.ts; which session
  * is the node's is gateway.ts.
  */
+import { randomBytes } from 'node:crypto';
 import type { Clock } from '@mastline/shared/base/clock';
 import { messageOf } from '@mastline/shared/base/coded-error';
 import { CLOSE } from '@mastline/shared/wire/close-codes';
@@ -17,6 +18,7 @@ import type { NodeIdentity } from '../fleet/node-reports';
 import type { AgentLink } from '../ingest/link';
 import type { Log } from '../log';
 import type { Tallies } from '../observe/tallies';
+import { inMessageSpan } from './message-span';
 import type { ReadGate } from './read-gate';
 
 /** A socket that was authenticated and then says nothing. */
@@ -47,6 +49,8 @@ export interface SessionFrame {
 
 export class AgentSession implements AgentLink {
   readonly node: NodeIdentity;
+  /** Tells sessions of one node apart in the log. */
+  readonly sessionId = randomBytes(6).toString('hex');
   /** Of all sessions of a node the one with the highest is the newest. */
   readonly order: number;
   readonly #socket: WebSocket;
@@ -82,7 +86,7 @@ export class AgentSession implements AgentLink {
     socket.on('message', (data, isBinary) => this.#receive(data, isBinary));
     socket.on('ping', () => this.#heard());
     socket.on('error', error =>
-      frame.log.info({ nodeId: node.nodeId, err: messageOf(error) }, 'agent socket failed'),
+      frame.log.info({ ...this.#named, err: messageOf(error) }, 'agent socket failed'),
     );
     socket.on('close', (code, reason) => this.#closed(code, reason.toString()));
   }
@@ -152,7 +156,7 @@ export class AgentSession implements AgentLink {
     this.#closing = true;
     this.#unread?.goOn();
     this.#closingMs = this.#frame.clock.monotonicMs();
-    this.#frame.log.info({ nodeId: this.node.nodeId, code, reason }, 'closing agent session');
+    this.#frame.log.info({ ...this.#named, code, reason }, 'closing agent session');
     // A paused socket would never see the answer to the close.
     this.#socket.resume();
     this.#socket.close(code, reason.slice(0, 120));
@@ -194,10 +198,7 @@ export class AgentSession implements AgentLink {
         if (this.#socket.bufferedAmount > MAX_UNREAD_BYTES) await this.#answersRead();
         if (!this.#closing) await this.#handle(text);
       } catch (error) {
-        this.#frame.log.error(
-          { nodeId: this.node.nodeId, err: error },
-          'an agent message could not be handled',
-        );
+        this.#frame.log.error({ ...this.#named, err: error }, 'an agent message could not be handled');
         this.close(INTERNAL_ERROR, 'fault in the cloud; send again later');
       } finally {
         this.#waiting -= 1;
@@ -239,8 +240,9 @@ export class AgentSession implements AgentLink {
       this.close(CLOSE.protocol, 'texts must not contain NUL');
       return;
     }
+    const { clock, tallies } = this.#frame;
+    const begunMs = clock.monotonicMs();
     const decoded = decodeUplink(frame);
-    const { tallies } = this.#frame;
     tallies.messagesIn.add(decoded.is === 'message' ? decoded.message.kind : decoded.is);
     if (decoded.is === 'refused') {
       tallies.refusals.add(decoded.code);
@@ -256,13 +258,24 @@ export class AgentSession implements AgentLink {
     } else if (decoded.is === 'message' && decoded.message.kind === 'hello')
       return this.close(CLOSE.protocol, 'hello comes once');
     if (decoded.is === 'unknown') {
-      this.#frame.log.debug(
-        { nodeId: this.node.nodeId, kind: decoded.kind },
-        'message of a kind not known here',
-      );
+      this.#frame.log.debug({ ...this.#named, kind: decoded.kind }, 'message of a kind not known here');
       return;
     }
-    await this.#frame.onMessage(this, decoded.message);
+    const { message } = decoded;
+    await inMessageSpan(
+      {
+        ...this.#named,
+        message,
+        now: clock.now(),
+        times: { arrivedMs: this.#arrivedMs, begunMs, decodedMs: clock.monotonicMs() },
+      },
+      () => this.#frame.onMessage(this, message),
+    );
+  }
+
+  /** What each line of the log says of it. */
+  get #named(): { nodeId: string; sessionId: string } {
+    return { nodeId: this.node.nodeId, sessionId: this.sessionId };
   }
 
   #closed(code: number, reason: string): void {
@@ -270,7 +283,7 @@ export class AgentSession implements AgentLink {
     this.#unread?.goOn();
     this.#frame.gate.forget(this.#reopen);
     this.#frame.tallies.closes.add(String(code));
-    this.#frame.log.info({ nodeId: this.node.nodeId, code, reason }, 'agent session ended');
+    this.#frame.log.info({ ...this.#named, code, reason }, 'agent session ended');
     this.#frame.onClosed(this);
   }
 }

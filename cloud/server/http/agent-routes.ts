@@ -44,7 +44,10 @@ export function agentRoutes(options: {
   router.post('/enrol', async (request, response, next) => {
     try {
       const enrolled = await enrolNode(services, parseOrExplain(EnrolRequest, request.body, 'The enrolment'));
-      log.info({ nodeId: enrolled.nodeId, isNew: enrolled.isNew }, 'node enrolled');
+      log.info(
+        { nodeId: enrolled.nodeId, isNew: enrolled.isNew, requestId: response.locals.requestId },
+        'node enrolled',
+      );
       await options.onEnrolled(enrolled.nodeId);
       const reply: EnrolReply = { nodeId: enrolled.nodeId, stateKeys: await trustedKeys(db) };
       services.presence.changed();
@@ -67,7 +70,7 @@ function refusalOf(log: Log): ErrorRequestHandler {
   return (error: unknown, _request, response, next) => {
     if (response.headersSent) return next(error);
     if (error instanceof CodedError && STATUS[error.code] !== undefined) {
-      log.info({ code: error.code }, 'agent request refused');
+      log.info({ code: error.code, requestId: response.locals.requestId }, 'agent request refused');
       response
         .status(STATUS[error.code] ?? 400)
         .json({ code: error.code, message: error.userMessage.slice(0, 500) });
@@ -82,7 +85,7 @@ function refusalOf(log: Log): ErrorRequestHandler {
       });
       return;
     }
-    log.error({ err: error }, 'agent request failed');
+    log.error({ err: error, requestId: response.locals.requestId }, 'agent request failed');
     response
       .status(500)
       .json({ code: 'http/fault', message: 'Something went wrong on our side. Try again later.' });

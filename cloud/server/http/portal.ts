@@ -63,7 +63,7 @@ export async function portalRoutes(options: {
           }),
           auth: {
             logIn: input =>
-              logIn({ ...services, sessions, throttle }, { ...input, address: request.ip ?? '' }),
+              logIn({ ...services, sessions, throttle }, { ...input, address: request.ip ?? '', requestId }),
             logOut: async () => ({ setCookie: await sessions.end(request.headers.cookie) }),
           },
           viewer: session?.viewer ?? null,

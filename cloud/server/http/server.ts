@@ -19,6 +19,7 @@ import { logIn } from '../identity/log-in';
 import type { LoginThrottle } from '../identity/login-throttle';
 import type { Sessions } from '../identity/sessions';
 import type { LiveFeed } from '../insight/live-feed';
+import { beginSpan, endSpan, within } from '../observe/spans';
 import { appRouter } from '../router';
 import type { RpcContext, Services } from '../rpc/context';
 import { agentRoutes } from './agent-routes';
@@ -66,14 +67,20 @@ export async function createHttpServer(options: HttpOptions): Promise<Server> {
   app.use((request, response, next) => {
     const begun = clock.monotonicMs();
     const route = routeClass(request.path);
+    const span = beginSpan(`${request.method} ${route}`, {
+      kind: 'in',
+      attributes: { 'mastline.request': String(response.locals.requestId) },
+    });
     response.once('close', () => {
       // Nobody waited for the answer: nginx's number for that.
       const status = response.writableFinished ? response.statusCode : 499;
       services.tallies.requests.add(`${route} ${status}`);
+      span?.setAttribute('http.response.status_code', status);
+      endSpan(span, status >= 500 ? 'fault' : undefined);
       // A live stream lasts as long as somebody looks.
       if (route !== 'live') services.tallies.requestSeconds.note(route, clock.monotonicMs() - begun);
     });
-    next();
+    within(span, next);
   });
   app.use(securityHeaders({ https: options.publicUrl?.startsWith('https:') === true }));
 
@@ -129,7 +136,7 @@ export async function createHttpServer(options: HttpOptions): Promise<Server> {
       const input = parseOrExplain(LogIn, request.body, 'The log-in');
       const outcome = await logIn(
         { ...services, sessions, throttle },
-        { ...input, address: request.ip ?? '' },
+        { ...input, address: request.ip ?? '', requestId: String(response.locals.requestId) },
       );
       if (outcome.ok) response.append('Set-Cookie', outcome.setCookie).status(204).end();
       else if (outcome.reason === 'throttled')

@@ -12,12 +12,12 @@ export type LogInOutcome =
 
 export async function logIn(
   services: Pick<Services, 'db' | 'log'> & { sessions: Sessions; throttle: LoginThrottle },
-  input: { email: string; password: string; address: string },
+  input: { email: string; password: string; address: string; requestId: string },
 ): Promise<LogInOutcome> {
   const email = input.email.trim().toLowerCase().slice(0, 320);
   const admission = services.throttle.admit(email, input.address);
   if (admission.is === 'throttled') {
-    services.log.warn({ address: input.address }, 'log-in throttled');
+    services.log.warn({ address: input.address, requestId: input.requestId }, 'log-in throttled');
     return { ok: false, reason: 'throttled', retryAfterSeconds: admission.retryAfterSeconds };
   }
   const user = await userByEmail(services.db, email);

@@ -33,7 +33,13 @@ export async function greet(
   const facts = await services.readGreetingFacts(node, hello);
   if (hello.lastSequence < facts.mark)
     services.log.error(
-      { nodeId: node.nodeId, mark: facts.mark, lastSequence: hello.lastSequence, epoch: hello.epoch },
+      {
+        nodeId: node.nodeId,
+        sessionId: session.sessionId,
+        mark: facts.mark,
+        lastSequence: hello.lastSequence,
+        epoch: hello.epoch,
+      },
       'the spool is older than the ledger: it was restored or copied, and must begin a new epoch',
     );
   services.watch.greeted(node, { epoch: hello.epoch, lastSequence: hello.lastSequence, mark: facts.mark });

@@ -4,6 +4,8 @@ import type { NodeIdentity } from '../fleet/node-reports';
 
 export interface AgentLink {
   readonly node: NodeIdentity;
+  /** For the log. */
+  readonly sessionId: string;
   /** When the message that is handled now arrived, on the monotonic clock. */
   readonly arrivedMs: number;
   send<K extends DownlinkKind>(kind: K, body: DownlinkBody<K>): void;

@@ -1,6 +1,7 @@
 /** A usage batch from the link: into the ledger, then the answer. The answer goes out after the commit, never before. */
 import { CLOSE } from '@mastline/shared/wire/close-codes';
 import type { UplinkBody } from '@mastline/shared/wire/uplink';
+import { noteInSpan } from '../observe/spans';
 import type { Services } from '../rpc/context';
 import type { AgentLink } from './link';
 
@@ -23,10 +24,11 @@ export async function ingestUsage(
     case 'stored':
       if (outcome.unattributed > 0)
         services.log.warn(
-          { nodeId, records: outcome.unattributed },
+          { nodeId, sessionId: session.sessionId, records: outcome.unattributed },
           'usage without an owner kept with the host',
         );
       session.send('usage-ack', { epoch: body.epoch, mark: outcome.mark });
+      noteInSpan('acknowledged', { 'mastline.mark': outcome.mark });
       tallies.batches.note(services.clock.monotonicMs() - session.arrivedMs);
       tallies.records.add('stored', outcome.stored);
       tallies.records.add('duplicate', outcome.duplicates);
@@ -44,7 +46,7 @@ export async function ingestUsage(
       return;
     case 'refused':
       tallies.refusals.add(outcome.code);
-      services.log.error({ nodeId, code: outcome.code }, outcome.message);
+      services.log.error({ nodeId, sessionId: session.sessionId, code: outcome.code }, outcome.message);
       session.close(CLOSE.protocol, `${outcome.code}: ${outcome.message}`);
       return;
     default:

@@ -6,8 +6,10 @@
 import { Backoff } from '@mastline/shared/base/backoff';
 import { type Clock, sleep } from '@mastline/shared/base/clock';
 import { CodedError, codeOf, messageOf } from '@mastline/shared/base/coded-error';
+import type { Span } from '@opentelemetry/api';
 import type { Database } from '../db/database';
 import type { Log } from '../log';
+import { beginSpan, contextOf, endSpan, linksTo, within } from '../observe/spans';
 import { type Batch, type BatchOutcome, recordBatches } from './record-batch';
 
 /** Records of one transaction: past it the transaction grows but not the rate. */
@@ -24,6 +26,8 @@ const RETRY_MAX_MS = 2_000;
 interface Waiting {
   batch: Batch;
   sinceMs: number;
+  /** From here to its answer; undefined while nobody collects traces. */
+  span: Span | undefined;
   resolve(outcome: BatchOutcome): void;
   reject(error: unknown): void;
 }
@@ -75,7 +79,21 @@ export class BatchWriter {
         }),
       );
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ batch, sinceMs: this.#options.clock.monotonicMs(), resolve, reject });
+      const span = beginSpan('ledger write', { attributes: { 'mastline.records': batch.records.length } });
+      this.#waiting.push({
+        batch,
+        sinceMs: this.#options.clock.monotonicMs(),
+        span,
+        resolve: outcome => {
+          span?.setAttribute('mastline.outcome', outcome.is);
+          endSpan(span);
+          resolve(outcome);
+        },
+        reject: error => {
+          endSpan(span, error ?? 'fault');
+          reject(error);
+        },
+      });
       this.#waitingRecords += batch.records.length;
       this.#start();
     });
@@ -121,7 +139,7 @@ export class BatchWriter {
   /** Answers every one of the group, whatever happens. */
   async #write(group: readonly Waiting[]): Promise<void> {
     try {
-      const outcomes = await this.#patiently(group.map(each => each.batch));
+      const outcomes = await this.#inSpan(group);
       for (const [index, { resolve, reject }] of group.entries()) {
         const outcome = outcomes[index];
         if (outcome === undefined) reject(new Error('a batch has no outcome'));
@@ -138,6 +156,35 @@ export class BatchWriter {
         'a group of batches failed: trying each by itself, so that only the bad one does',
       );
       for (const one of group) await this.#write([one]);
+    }
+  }
+
+  /**
+   * One transaction is one span, whoever's batches are in it: the child of the first that is recorded, linked with all
+   * of them both ways, so that each trace leads to the rows.
+   */
+  async #inSpan(group: readonly Waiting[]): Promise<BatchOutcome[]> {
+    const batches = group.map(each => each.batch);
+    const recorded = group.filter(each => each.span?.isRecording());
+    const [first, ...others] = recorded;
+    if (first === undefined) return this.#patiently(batches);
+    const span = beginSpan('ledger transaction', {
+      parent: contextOf(first.span),
+      links: linksTo(recorded.map(each => each.span)),
+      attributes: {
+        'mastline.batches': batches.length,
+        'mastline.records': batches.reduce((sum, batch) => sum + batch.records.length, 0),
+      },
+    });
+    const [link] = linksTo([span]);
+    if (link !== undefined) for (const other of others) other.span?.addLink(link);
+    try {
+      const outcomes = await within(span, () => this.#patiently(batches));
+      endSpan(span);
+      return outcomes;
+    } catch (error) {
+      endSpan(span, error ?? 'fault');
+      throw error;
     }
   }
 

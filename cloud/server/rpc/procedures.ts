@@ -5,6 +5,7 @@
 import { CodedError } from '@mastline/shared/base/coded-error';
 import { initTRPC, TRPCError } from '@trpc/server';
 import { isPermitted, type Permission } from '../identity/roles';
+import { inSpan } from '../observe/spans';
 import type { RpcContext } from './context';
 import { rpcCodeOf } from './errors';
 
@@ -24,7 +25,11 @@ const t = initTRPC.context<RpcContext>().create({
 const translated = t.procedure.use(async ({ ctx, path, next }) => {
   const { clock, tallies } = ctx.services;
   const begun = clock.monotonicMs();
-  const result = await next();
+  const result = await inSpan(
+    `procedure ${path}`,
+    { attributes: { 'mastline.request': ctx.requestId } },
+    next,
+  );
   tallies.procedures.note(path.split('.', 1)[0] ?? path, clock.monotonicMs() - begun);
   if (result.ok) return result;
   const { cause } = result.error;

@@ -238,7 +238,13 @@ for (const kind of kinds) {
       node: of.node,
       send: (what: string, body: unknown) => void sent.push([what, body]),
       takes: () => takes,
-      ...{ arrivedMs: 0, noteTaken: () => undefined, bearSilence: () => undefined, close: () => undefined },
+      ...{
+        sessionId: 's',
+        arrivedMs: 0,
+        noteTaken: () => undefined,
+        bearSilence: () => undefined,
+        close: () => undefined,
+      },
     });
     const body = { ask: 3, at: NOON, oldestPending: null, days: [slotDay()] };
     const services = ingestServices(of.world.services, {} as StateSigner);

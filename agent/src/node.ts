@@ -16,6 +16,8 @@ import { type CloudRoute, cloudRoute, STRAIGHT, shownProxy } from './control-pla
 import { cloudTime } from './control-plane/cloud-time';
 import { controlPlane } from './control-plane/control-plane';
 import { enrol } from './control-plane/enrolment';
+import { EventJournal } from './control-plane/event-journal';
+import { watchNode } from './control-plane/node-watch';
 import { quotaBook } from './control-plane/quota-book';
 import { QuotaKeeper } from './control-plane/quota-keeper';
 import { createDataPlane } from './data-plane/data-plane';
@@ -44,6 +46,7 @@ import { Reconciler } from './reconcile/reconciler';
 import { rotateAction } from './rotate-command';
 import { speedTestAction } from './speedtest-command';
 import { lockDataDir } from './spool/data-dir-lock';
+import { eventStore } from './spool/event-store';
 import { type StateStore, stateStore } from './spool/state-store';
 import { openUsageSpool } from './spool/usage-spool';
 import { onHangUp, stopSignal } from './stop-signal';
@@ -121,6 +124,14 @@ async function open(
     roots: SYSTEM_ROOTS,
     log: log.child('reconcile'),
   });
+  const journal = new EventJournal({
+    store: eventStore(join(config.dataDir, 'events.db'), systemClock),
+    time,
+    metered: config.cloud.metered,
+    clock: systemClock,
+    log: log.child('events'),
+  });
+  closeWith(() => journal.close());
 
   const slots = config.slots.filter(slot => slot !== 'discover');
   // There before the first plan is applied, hence before anything can ask for a rotation.
@@ -161,6 +172,7 @@ async function open(
   });
   closeWith(() => modems.close());
   await modems.start();
+  const note = watchNode({ journal, modems, rotations: modems.rotations, spool });
 
   // The control plane's last flush comes after the data plane's last commit, hence is opened (and closed) around it.
   let control: ReturnType<typeof controlPlane> | undefined;
@@ -174,6 +186,7 @@ async function open(
   const dataPlane = createDataPlane({
     sink: tally.sink,
     log: log.child('data-plane'),
+    note,
     firewall: config.firewall ? new Firewall({ log: log.child('firewall') }) : undefined,
     threads: threadCount(config.threads, { parallelism: availableParallelism(), memoryBytes: totalmem() }),
     rotate: async ({ slot, credentialId }) =>
@@ -221,6 +234,7 @@ async function open(
     store,
     spool,
     quotas,
+    journal,
     apply: async next => {
       await quotas.adopt(next);
       state = next;
@@ -269,6 +283,7 @@ async function open(
         listeners,
         quotas: quotas.status(),
         usage: tally.totals(),
+        droppedEvents: journal.dropped(),
       };
     },
     {

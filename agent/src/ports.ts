@@ -9,6 +9,7 @@ import type { SlotFigures, SlotReport } from '@mastline/shared/domain/modem';
 import type { SlotDay } from '@mastline/shared/domain/reconciliation';
 import type { RotationRecord, SlotSchedule } from '@mastline/shared/domain/rotation';
 import type { UsageRecord } from '@mastline/shared/domain/usage';
+import type { RefusalReason } from '@mastline/shared/protocols/refusal';
 
 /** How flows leave through one slot. Made by the modem plane (or the standalone file), used by the dialer. */
 export interface Egress {
@@ -179,6 +180,57 @@ export interface LaneFigures {
   refusals: Record<string, number>;
   paths: PathFigures[];
   own: OwnTraffic[];
+}
+
+/** A flow that is over, as the connection log shall have it. Targets as far as the credential's policy allows. */
+export interface FlowNote {
+  endpointId: string;
+  credentialId: string;
+  slot: number;
+  imei: string | null;
+  protocol: string;
+  outcome: string;
+  /** How long ago it ended, when it is handed over. */
+  agoMs: number;
+  tookMs: number;
+  upBytes: number;
+  downBytes: number;
+  /** 0 when it is not known. */
+  sourcePort: number;
+  host?: string;
+  address?: string;
+  port?: number;
+}
+
+/** Flows of one credential that were refused for one reason. */
+export interface RefusalNote {
+  endpointId: string;
+  credentialId: string;
+  protocol: string;
+  reason: RefusalReason;
+  times: number;
+  /** How long ago the last one was. */
+  agoMs: number;
+  host?: string;
+  address?: string;
+  port?: number;
+}
+
+/** Clients that nobody knows: log-ins that failed, connects held off before they cost anything. */
+export interface SourceNote {
+  kind: 'login-refused' | 'flood';
+  /** Null for the rest of many. */
+  source: string | null;
+  times: number;
+}
+
+/** What one thread of the data plane remembers of a few seconds. */
+export interface LaneNotes {
+  flows: FlowNote[];
+  refusals: RefusalNote[];
+  sources: SourceNote[];
+  /** Flows and refusals that there was no room for. */
+  dropped: number;
 }
 
 export interface DataPlane {

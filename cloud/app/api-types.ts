@@ -4,6 +4,7 @@
  */
 import type { PortalContext } from '../server/portal-context';
 
+export type { ConnectionView, EventView } from '../server/connections/views';
 export type { ModemDetailView, RotationLinkView, RotationView } from '../server/fleet/rotation-views';
 export type { CredentialView, EndpointView } from '../server/fleet/views';
 export type { Role, Viewer } from '../server/identity/viewer';

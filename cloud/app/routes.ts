@@ -20,6 +20,7 @@ export default [
       { path: 'modems/:slotId/address', file: 'routes/rotation.tsx' },
       { path: 'usage', file: 'routes/usage.tsx' },
       { path: 'system', file: 'routes/system.tsx' },
+      { path: 'connections', file: 'routes/connections.tsx' },
       { path: '*', file: 'routes/not-found.tsx' },
     ],
   },
@@ -27,4 +28,5 @@ export default [
   { path: 'endpoints/:endpointId/shadowsocks', file: 'routes/shadowsocks-access.ts' },
   { path: 'system/figures', file: 'routes/system-figures.ts' },
   { path: 'usage.csv', file: 'routes/usage-csv.ts' },
+  { path: 'connections.csv', file: 'routes/connections-csv.ts' },
 ] satisfies RouteConfig;

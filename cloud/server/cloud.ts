@@ -12,6 +12,7 @@ import { Cluster } from './cluster/cluster';
 import { Codec, type NodeOrder } from './cluster/messages';
 import { NatsBus } from './cluster/nats-bus';
 import type { Config } from './config';
+import { EventRate } from './connections/event-rate';
 import { type Database, openDatabase } from './db/database';
 import { migrate } from './db/migrate';
 import { Presence } from './fleet/presence';
@@ -147,6 +148,7 @@ async function startOn(
     usage,
     watch,
     seen,
+    eventRate: new EventRate(clock),
     rotations,
     cluster,
     quotas,

@@ -1,4 +1,5 @@
 /** Joins every domain's api.ts; the only file that imports them. */
+import { connectionsRouter, eventsRouter } from './connections/api';
 import { credentialsRouter, endpointsRouter, nodesRouter } from './fleet/api';
 import { modemsRouter, rotationLinksRouter, rotationsRouter } from './fleet/rotation-api';
 import { viewerRouter } from './identity/api';
@@ -14,6 +15,8 @@ export const appRouter = router({
   endpoints: endpointsRouter,
   credentials: credentialsRouter,
   usage: usageRouter,
+  connections: connectionsRouter,
+  events: eventsRouter,
   nodes: nodesRouter,
   modems: modemsRouter,
   reconciliation: reconciliationRouter,

@@ -1,5 +1,6 @@
 /** Tenancy: through no procedure does one organization see another's rows, and the tenant store cannot be talked out of it. */
 import assert from 'node:assert/strict';
+import { keepEvents } from '@mastline/cloud/server/connections/keep-events';
 import { scoped, withTenant } from '@mastline/cloud/server/db/tenant';
 import { Turns } from '@mastline/cloud/server/db/turns';
 import { modemReports } from '@mastline/cloud/server/fleet/node-reports';
@@ -52,6 +53,17 @@ async function use(tenant: Tenant): Promise<void> {
     },
     T0,
   );
+  const of = {
+    ...{ nodeId: tenant.node.id, hostOrganizationId: tenant.host.active.id, epoch: uuidv7() },
+    ...{ first: 1, droppedEvents: 0 },
+  };
+  const { credentialId, endpointId } = tenant;
+  const flow = { credentialId, endpointId, endedAt: T0, tookMs: 1, slot: 0, protocol: 'http', outcome: 'ok' };
+  const carried = { upBytes: 1, downBytes: 2, host: `target-of-${tenant.customer.active.id}` };
+  await keepEvents(database.db, { ...of, stream: 'flows', items: [{ ...flow, ...carried }] }, T0);
+  const event = { at: T0, kind: 'private-target', severity: 'info' as const, credentialId };
+  const detail = `seen by ${tenant.host.active.id}`;
+  await keepEvents(database.db, { ...of, stream: 'events', items: [{ ...event, detail }] }, T0);
 }
 
 const callerOf = (viewer: Viewer | null) =>
@@ -71,6 +83,15 @@ async function everything(viewer: Viewer): Promise<string> {
     await api.usage.query({ ...range, groupBy: 'hour' }),
     await api.usage.query({ ...range, groupBy: 'day' }),
     await api.usage.since({ from: T0 - 1000 }),
+    await api.connections.list({}),
+    await api.connections.export({}),
+    await api.connections.settings(),
+    ...(await Promise.all(
+      [world.acme, world.rival].flatMap(({ node: { id: nodeId } }) => [
+        api.connections.carried({ nodeId }),
+        api.events.list({ nodeId }),
+      ]),
+    )),
   ];
   return JSON.stringify(answers);
 }
@@ -99,6 +120,13 @@ test('every procedure is covered by this test', () => {
     'nodes.setCertificate',
     'usage.query',
     'usage.since',
+    'connections.list',
+    'connections.export',
+    'connections.carried',
+    'connections.settings',
+    'connections.setSettings',
+    'connections.trace',
+    'events.list',
     'nodes.list',
     'modems.get',
     'reconciliation.ofSlot',
@@ -221,6 +249,13 @@ test('nobody without a log-in gets past any procedure', async () => {
     () => api.credentials.reveal({ id: world.acme.credentialId as never }),
     () => api.usage.query({ from: 0, to: 1, groupBy: 'day' }),
     () => api.usage.since({ from: T0 }),
+    () => api.connections.list({}),
+    () => api.connections.export({}),
+    () => api.connections.carried({ nodeId: world.acme.node.id }),
+    () => api.connections.settings(),
+    () => api.connections.setSettings({ connectionLogDays: 1, eventDays: 1, destinations: 'none' }),
+    () => api.connections.trace({ address: '198.51.100.1', at: T0 }),
+    () => api.events.list({ nodeId: world.acme.node.id }),
     () => api.nodes.list(),
     () => api.credentials.setLimits({ id: world.acme.credentialId, limits: {} }),
     () => api.credentials.setQuota({ id: world.acme.credentialId, quota: null }),

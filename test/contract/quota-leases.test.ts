@@ -158,6 +158,7 @@ class Box {
         });
         return 'sent';
       },
+      queuedBytes: () => 0,
       giveUp: () => this.cut(),
     };
     this.#session = session;

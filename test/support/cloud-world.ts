@@ -3,6 +3,7 @@
  * host, endpoints and credentials for each customer. Tests of the cloud's domains start from here.
  */
 import { createHash, generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { EventRate } from '@mastline/cloud/server/connections/event-rate';
 import type { Database } from '@mastline/cloud/server/db/database';
 import { Presence } from '@mastline/cloud/server/fleet/presence';
 import { RotationOrders } from '@mastline/cloud/server/fleet/rotation-orders';
@@ -53,6 +54,7 @@ export async function cloudWorld(db: Database, startMs = Date.UTC(2026, 10, 23, 
     usage: new BatchWriter({ db, clock, log }),
     watch: new IngestWatch({ db, clock, log }),
     seen: new SeenNotes({ db, clock, log }),
+    eventRate: new EventRate(clock, () => 0),
     // Nobody is connected to a world without a gateway.
     rotations: new RotationOrders(clock, async () => 'offline'),
     // Nor is there another process.

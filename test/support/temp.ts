@@ -11,3 +11,13 @@ export async function tempDir(label = 'test'): Promise<{ path: string; remove():
     remove: () => rm(path, { recursive: true, force: true, maxRetries: 5 }),
   };
 }
+
+/** Runs `body` with a folder that is gone afterwards. */
+export async function withTempDir(label: string, body: (path: string) => Promise<void>): Promise<void> {
+  const folder = await tempDir(label);
+  try {
+    await body(folder.path);
+  } finally {
+    await folder.remove();
+  }
+}

@@ -18,6 +18,9 @@ import { type Boot, thisBoot } from './boot';
 import { type CloudRoute, STRAIGHT } from './cloud-route';
 import type { CloudTime } from './cloud-time';
 import { type ApplyState, DesiredStateKeeper } from './desired-state';
+import { EventBudget } from './event-budget';
+import type { EventJournal } from './event-journal';
+import { EVENT_KINDS, EventSync } from './event-sync';
 import { Link, type LinkStatus } from './link';
 import type { LinkSession } from './link-session';
 import { QUOTA_KINDS, type QuotaKeeper } from './quota-keeper';
@@ -40,6 +43,8 @@ export interface ControlPlaneOptions {
   quotas?: QuotaKeeper;
   /** Days of slots for the cloud to compare; without it none are told. */
   reconciliation?: Reconciliation;
+  /** What the node remembers; without it the agent says that it remembers nothing. */
+  journal?: EventJournal;
   figures(): Promise<SlotFigures[]>;
   /** The clock that the spool uses too (`cloudTime(clock)`); corrected here. */
   time: CloudTime;
@@ -95,6 +100,15 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
     log: log.child('desired-state'),
   });
   const uplink = new UplinkSync({ spool, metered, clock, random, log: log.child('uplink') });
+  const events =
+    options.journal &&
+    new EventSync({
+      journal: options.journal,
+      isUsageQuiet: () => uplink.isQuiet,
+      budget: metered ? new EventBudget(clock) : undefined,
+      clock,
+      log: log.child('events'),
+    });
   const reports = new Reports({
     modems: options.modems,
     figures: options.figures,
@@ -140,7 +154,12 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
         running,
         metered,
         pingIntervalMs,
-        takes: [...TAKEN, ...(options.quotas ? QUOTA_KINDS : []), ...(reconcile ? RECONCILE_KINDS : [])],
+        takes: [
+          ...TAKEN,
+          ...(options.quotas ? QUOTA_KINDS : []),
+          ...(reconcile ? RECONCILE_KINDS : []),
+          ...(events ? EVENT_KINDS : []),
+        ],
       };
     },
     onUp: (up, welcome, roundTripMs) => {
@@ -153,6 +172,7 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
       rotations.begin(up, welcome.takes ?? []);
       options.quotas?.begin(up, welcome.takes ?? []);
       reconcile?.begin(up, welcome.takes ?? []);
+      events?.begin(up, welcome.takes ?? []);
       const missed = states.lastReport();
       if (missed) up.send('state-report', missed);
     },
@@ -165,6 +185,7 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
       rotations.end();
       options.quotas?.end();
       reconcile?.end();
+      events?.end();
     },
     clock,
     random,
@@ -207,6 +228,12 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
       case 'reconcile-noted':
         reconcile?.noted(message.body);
         break;
+      case 'event-ack':
+        events?.acknowledged(message.body);
+        break;
+      case 'event-refused':
+        events?.refused(message.body);
+        break;
       case 'pong':
         time.correct(message.body.now, Math.max(0, clock.monotonicMs() - message.body.at));
         break;
@@ -248,6 +275,7 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
       rotations.end();
       options.quotas?.end();
       reconcile?.end();
+      events?.end();
       await states.close();
       await options.quotas?.close();
       return { flushed };

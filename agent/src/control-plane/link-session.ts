@@ -41,6 +41,8 @@ export type SendOutcome = 'sent' | 'busy' | 'closed';
 
 export interface LinkSession {
   send<K extends UplinkKind>(kind: K, body: UplinkBody<K>): SendOutcome;
+  /** Bytes given to the socket that the kernel has not taken. */
+  queuedBytes(): number;
   /** Ends the session from our side, for a reason that the cloud and the log shall know. */
   giveUp(code: number, detail: string): void;
 }
@@ -96,6 +98,10 @@ export class OpenSession implements LinkSession {
     if (this.#phase.socket.bufferedAmount > MAX_QUEUED_BYTES) return 'busy';
     this.#transmit(this.#phase.socket, encodeUplink(kind, body));
     return 'sent';
+  }
+
+  queuedBytes(): number {
+    return this.#phase.is === 'up' ? this.#phase.socket.bufferedAmount : 0;
   }
 
   giveUp(code: number, detail: string): void {

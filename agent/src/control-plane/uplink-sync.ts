@@ -141,6 +141,11 @@ export class UplinkSync {
     this.#wakeAfter(isFirst ? 0 : waitMs);
   }
 
+  /** Nothing of usage is under way or being read: what can wait may go now. */
+  get isQuiet(): boolean {
+    return this.#run !== undefined && this.#run.window.inFlight === 0 && !this.#pumping;
+  }
+
   /** Resolves when all that was committed before is acknowledged; never while there is no session. */
   flushed(): Promise<void> {
     return new Promise(resolve => {

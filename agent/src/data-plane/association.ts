@@ -7,6 +7,7 @@
  * Answers are taken from addresses that the client has spoken to, on any port of theirs, and from nobody else.
  */
 import { isIP, isIPv4, SocketAddress } from 'node:net';
+import { OUTCOME_OK } from '@mastline/shared/domain/flow-summary';
 import type { RefusalReason } from '@mastline/shared/protocols/refusal';
 import type { Target } from '@mastline/shared/protocols/target';
 import { judge, judgeAddress } from './gate';
@@ -58,6 +59,10 @@ interface Carriage {
   down: LimitedPurse;
   lease: Lease;
   leftSession: (() => void) | null;
+  beganMs: number;
+  imei: string | null;
+  upBytes: number;
+  downBytes: number;
 }
 
 /** An address and port that were judged. */
@@ -130,7 +135,10 @@ export class Association {
 
   /** Takes its place before there is a datagram. Says why when policy or a limit refused it. */
   open(): RefusalReason | null {
-    return this.#closed ? 'draining' : this.#admit(null);
+    if (this.#closed) return 'draining';
+    const refused = this.#admit(null);
+    if (refused) this.#noteRefusal(null, refused);
+    return refused;
   }
 
   /** Carries a datagram of the client's, or drops it; `payload` is taken over. Says why when policy refused it. */
@@ -150,6 +158,7 @@ export class Association {
     const refused = this.#admit(target);
     if (refused) {
       this.#lane.refused(refused);
+      this.#noteRefusal(target, refused);
       return refused;
     }
     this.#deadlineTick = this.#idleTick();
@@ -163,9 +172,11 @@ export class Association {
     if (tick >= this.#deadlineTick) this.close();
   }
 
-  close(): void {
+  /** `reason`: it was cut. */
+  close(reason: RefusalReason | null = null): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#noteEnd(reason);
     this.#lane.associations.delete(this);
     for (const lookup of this.#lookups.values()) lookup.stop();
     this.#lookups.clear();
@@ -211,7 +222,7 @@ export class Association {
     const { slot, imei } = egress;
     const cut = (reason: RefusalReason) => {
       this.#lane.refused(reason);
-      this.close();
+      this.close(reason);
     };
     // Its targets are many, so their ports are judged with each datagram.
     const admission = limiter.admit({ credentialId, slot, source, port: null, cut });
@@ -226,8 +237,41 @@ export class Association {
       down: limiter.purse(account, 'down'),
       lease: admission.lease,
       leftSession: route.began(slot),
+      beganMs: this.#lane.nowMs(),
+      imei,
+      upBytes: 0,
+      downBytes: 0,
     };
     return { ok: true };
+  }
+
+  #noteRefusal(target: Target | null, reason: RefusalReason): void {
+    const { endpointId, credentialId } = this;
+    const { protocol } = this.#options;
+    this.#lane.flowLog.refused({ endpointId, credentialId, protocol, target }, reason);
+  }
+
+  #noteEnd(reason: RefusalReason | null): void {
+    const carriage = this.#carriage;
+    if (!carriage) return;
+    const { endpointId, credentialId } = this;
+    const { beganMs, imei, upBytes, downBytes } = carriage;
+    this.#lane.flowLog.ended(
+      {
+        endpointId,
+        credentialId,
+        slot: this.slot ?? 0,
+        imei,
+        protocol: this.#options.protocol,
+        target: null,
+        address: null,
+        sourcePort: 0,
+        tookMs: Math.round(this.#lane.nowMs() - beganMs),
+        upBytes,
+        downBytes,
+      },
+      reason ?? OUTCOME_OK,
+    );
   }
 
   #sendToName({ host, port }: Target, payload: Buffer): void {
@@ -312,12 +356,14 @@ export class Association {
   }
 
   #carryTo({ host: address, port, localAddress, own }: Allowed, payload: Buffer): void {
-    const purse = this.#carriage?.up;
-    if (!purse) return;
+    const carriage = this.#carriage;
+    if (!carriage) return;
+    const purse = carriage.up;
     const socket = this.#socket(address.includes(':') ? 6 : 4, localAddress);
     if (!purse.takeWhole(payload.length)) return;
     socket.send({ payload, address, port }, taken => {
       if (!taken) return purse.giveBack(payload.length);
+      carriage.upBytes += payload.length;
       purse.countUp(payload.length);
       own.upDatagrams += 1;
     });
@@ -343,7 +389,8 @@ export class Association {
   }
 
   #answered(payload: Buffer, from: Target): void {
-    const purse = this.#carriage?.down;
+    const carriage = this.#carriage;
+    const purse = carriage?.down;
     if (this.#egress) this.#lane.metrics.own(this.#egress.slot).downDatagrams += 1;
     if (from.host !== this.#heardFrom) {
       this.#heardFrom = from.host;
@@ -354,8 +401,10 @@ export class Association {
     const bytes = payload.length;
     if (!purse.takeWhole(bytes)) return;
     this.#options.answered(payload, from, taken => {
-      if (taken) purse.countDown(bytes);
-      else purse.giveBack(bytes);
+      if (taken) {
+        carriage.downBytes += bytes;
+        purse.countDown(bytes);
+      } else purse.giveBack(bytes);
     });
   }
 }

@@ -5,6 +5,7 @@
  */
 import type { SecureContext } from 'node:tls';
 import type { Endpoint } from '@mastline/shared/domain/endpoint';
+import { OUTCOME_CUT, OUTCOME_OK } from '@mastline/shared/domain/flow-summary';
 import type { RefusalDetail, RefusalReason } from '@mastline/shared/protocols/refusal';
 import type { Target } from '@mastline/shared/protocols/target';
 import { dialChain } from './chain';
@@ -62,6 +63,12 @@ export class Connection implements Stranger {
   #chunk = 1;
   readonly #inRoll: Place<Connection>;
   #dial: Dial | null = null;
+  /** A flow that is over and not noted yet: bytes of it may still be on their way to the client. */
+  #over: Flow | null = null;
+  /** Of `down`, when the flow began. */
+  #carriedBefore = 0;
+  /** Why the flow ended, where there is a reason. */
+  #cutFor: RefusalReason | null = null;
   #ended = false;
   #closed = false;
 
@@ -163,7 +170,7 @@ export class Connection implements Stranger {
       port: target.port,
       cut: reason => {
         lane.refused(reason);
-        this.cut();
+        this.cut(reason);
       },
     });
     if (!admission.ok) return admission;
@@ -220,6 +227,8 @@ export class Connection implements Stranger {
     }
     this.#reachedAtMs = lane.nowMs();
     path.dial.observe(this.#reachedAtMs - beganMs);
+    this.#noteOver();
+    this.#carriedBefore = this.down.carried;
     this.flow = new Flow({
       origin: outcome.socket,
       account,
@@ -229,6 +238,8 @@ export class Connection implements Stranger {
       target,
       address: outcome.address,
       port,
+      beganMs: this.#reachedAtMs,
+      sourcePort: lane.flowLog.hasRoom ? (outcome.socket.localPort ?? 0) : 0,
       chain: outcome.chain ? { ends: outcome.chain, memory: scratch.sealed } : null,
       listener: () => this.#session,
     });
@@ -258,15 +269,33 @@ export class Connection implements Stranger {
     if (this.#ended) tunnel.clientEnd();
   }
 
-  /** Closes the flow and keeps the client. */
-  closeFlow(): void {
-    this.flow?.close();
+  /** Closes the flow and keeps the client. `reason`: it came to nothing. */
+  closeFlow(reason: RefusalReason | null = null): void {
+    const { flow } = this;
+    if (!flow) return;
+    if (reason) this.#cutFor = reason;
+    flow.close();
     this.flow = null;
+    this.#over = flow;
+    if (this.#closed || this.down.idle) this.#noteOver();
+  }
+
+  /** A flow of a client that is known was refused. */
+  noteRefusal(target: Target | null, guest: Guest, reason: RefusalReason): void {
+    const { endpointId, protocol } = this;
+    const { credentialId } = guest;
+    this.lane.flowLog.refused({ endpointId, credentialId, protocol, target }, reason);
+  }
+
+  /** Counts a refusal, and remembers whom it met. */
+  noteRefused(reason: RefusalReason): void {
+    this.lane.refused(reason);
+    if (reason === 'bad-credentials') this.lane.flowLog.stranger('login-refused', this.source);
   }
 
   /** Says `bytes` as the last thing, and closes when the client has read it. Empty bytes: closes at once. */
   refuse(reason: RefusalReason, bytes: Buffer): void {
-    this.lane.refused(reason);
+    this.noteRefused(reason);
     this.closeFlow();
     if (bytes.length === 0) {
       this.cut();
@@ -303,8 +332,13 @@ export class Connection implements Stranger {
   }
 
   /** Ends everything now. The client gets a reset, since what it got may be half of something. */
-  cut(): void {
+  cut(reason: RefusalReason | null = null): void {
     if (this.#closed) return;
+    // One that had ended well before its client was let go is not cut.
+    if (this.flow && !this.flow.closed) {
+      this.flow.broken = true;
+      this.#cutFor = reason;
+    }
     this.#free();
     this.socket.resetAndDestroy();
   }
@@ -312,6 +346,34 @@ export class Connection implements Stranger {
   timedOut(): void {
     if (this.#dial) this.#dial.cancel();
     else this.#session.timedOut();
+  }
+
+  #noteOver(): void {
+    const flow = this.#over;
+    if (!flow) return;
+    this.#over = null;
+    const { lane } = this;
+    if (!lane.flowLog.hasRoom) {
+      lane.flowLog.skipped();
+      this.#cutFor = null;
+      return;
+    }
+    const { endpointId, credentialId, slot, imei } = flow.account.key;
+    const ended = {
+      endpointId,
+      credentialId,
+      slot,
+      imei,
+      protocol: flow.account.path.protocol,
+      target: flow.target,
+      address: flow.isChained ? null : flow.address,
+      sourcePort: flow.sourcePort,
+      tookMs: Math.round(lane.nowMs() - flow.beganMs),
+      upBytes: flow.up.carried,
+      downBytes: this.down.carried - this.#carriedBefore,
+    };
+    lane.flowLog.ended(ended, this.#cutFor ?? (flow.broken ? OUTCOME_CUT : OUTCOME_OK));
+    this.#cutFor = null;
   }
 
   #firstByte(): void {
@@ -322,6 +384,7 @@ export class Connection implements Stranger {
   #clientClosed(hadError: boolean): void {
     if (this.#closed) return;
     const flow = this.flow;
+    if (hadError && flow && !flow.closed) flow.broken = true;
     // Both directions of the client ended well, but its last bytes are still on their way to the target.
     if (!hadError && flow && !flow.closed && flow.up.finishing && !flow.up.idle) {
       flow.origin.once('close', () => this.#free());
@@ -340,6 +403,7 @@ export class Connection implements Stranger {
     this.#dial?.cancel();
     this.down.close();
     this.closeFlow();
+    this.#noteOver();
     this.attached?.close();
     this.lane.forget(this.#inRoll);
   }

@@ -12,7 +12,15 @@ import type { CodedError } from '@mastline/shared/base/coded-error';
 import { isLoopbackAddress } from '@mastline/shared/domain/ip-range';
 import type { SlotFigures } from '@mastline/shared/domain/modem';
 import type { Log } from '../observe/log';
-import type { DataPlane, ListenerOutcome, RotateSlot, ServicePlan, UsageDelta, UsageSink } from '../ports';
+import type {
+  DataPlane,
+  LaneNotes,
+  ListenerOutcome,
+  RotateSlot,
+  ServicePlan,
+  UsageDelta,
+  UsageSink,
+} from '../ports';
 import { Committer } from './committer';
 import type { Firewall } from './firewall';
 import type { Interfaces } from './host-networks';
@@ -35,6 +43,8 @@ export interface DataPlaneOptions {
   threads?: number;
   /** Gives a slot another address; left out, customers who ask for one are told that it is not to be had. */
   rotate?: RotateSlot;
+  /** Takes over what is remembered of flows, every few seconds; left out, nothing is. */
+  note?: (notes: LaneNotes) => void;
   /** A thread died or hangs: what it had counted last is not known, and the process must end. Throws when left out. */
   onFault?: (fault: CodedError) => void;
   /** Holds floods off in the kernel; nothing does when left out. */
@@ -72,6 +82,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     hand,
     settle: () => committer.settle(),
     rotate,
+    note: options.note,
     interfaces: options.interfaces,
   });
   const onFault =
@@ -82,7 +93,10 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
   const threads = Array.from(
     { length: (options.threads ?? 1) - 1 },
     (_, at) =>
-      new LaneThread({ name: `data-plane-${at + 2}`, limits, memory, clock, log, hand, rotate, onFault }),
+      new LaneThread({
+        ...{ name: `data-plane-${at + 2}`, limits, memory, clock, log, hand, rotate, onFault },
+        note: options.note,
+      }),
   );
   const reports = async (): Promise<LaneReport[]> => [
     lane.report(),

@@ -15,7 +15,7 @@ import type { ListenPlace } from './listener';
 
 const port = parentPort;
 if (!port) throw new Error('data-plane.worker runs as a worker thread only');
-const { limits, memory } = workerData as LaneSetup;
+const { limits, memory, notes: isNoting } = workerData as LaneSetup;
 const say = (message: FromLane) => port.postMessage(message);
 
 const rotations = new Map<number, (outcome: RotateOutcome) => void>();
@@ -30,6 +30,7 @@ const lane = new Lane({
   hand: deltas => say({ kind: 'deltas', deltas }),
   // The control thread is told by the spool and gives the window back, which is shared memory.
   settle: () => undefined,
+  note: isNoting ? notes => say({ kind: 'notes', notes }) : undefined,
   rotate: request =>
     new Promise(resolve => {
       const id = nextRotation++;

@@ -41,6 +41,14 @@ export class Flow {
   readonly port: number;
   /** First bytes of the target that came with a hop's answer. */
   readonly early: Buffer;
+  /** By the lane's clock. */
+  readonly beganMs: number;
+  /** Of the connection to the target, or to the first hop; 0 when it was not asked for. */
+  readonly sourcePort: number;
+  /** Its address is a hop's, not the target's. */
+  readonly isChained: boolean;
+  /** The origin's socket broke, or the client was cut off. */
+  broken = false;
   readonly #lease: Lease;
   #closed = false;
 
@@ -55,6 +63,8 @@ export class Flow {
     target: Target;
     address: string;
     port: number;
+    beganMs: number;
+    sourcePort: number;
     chain: FlowChain | null;
     listener: () => OriginListener;
   }) {
@@ -65,6 +75,9 @@ export class Flow {
     this.target = options.target;
     this.address = options.address;
     this.port = options.port;
+    this.isChained = options.chain !== null;
+    this.beganMs = options.beganMs;
+    this.sourcePort = options.sourcePort;
     this.early = options.chain?.ends.early ?? EMPTY;
     const events = { drained: () => listener().originDrained(), broken: () => void origin.destroy() };
     const sealing = options.chain?.ends.sealing;
@@ -87,6 +100,7 @@ export class Flow {
       if (this.#closed) return;
       // A socket that we destroyed because its peer was gone has no error of its own, but did not end well either.
       const clean = !hadError && origin.readableEnded;
+      this.broken = !clean;
       this.close();
       listener().originClosed(!clean);
     });

@@ -237,6 +237,6 @@ export class Exchange {
       return;
     }
     connection.lane.refused(reason);
-    connection.cut();
+    connection.cut(reason);
   }
 }

@@ -189,7 +189,10 @@ export class HttpSession implements Session {
     const outcome = await connection.openFlow(request.target, guest);
     if (connection.closed) return;
     // Behind a CONNECT may already stand what was meant for the tunnel, so a refused one ends the connection.
-    if (!outcome.ok) return this.#refuse(outcome.reason, false, { detail: outcome.detail });
+    if (!outcome.ok) {
+      connection.noteRefusal(request.target, guest, outcome.reason);
+      return this.#refuse(outcome.reason, false, { detail: outcome.detail });
+    }
     connection.down.send(ESTABLISHED, false);
     connection.tunnel(outcome.flow, { fromClient: this.#unread });
   }
@@ -209,7 +212,10 @@ export class HttpSession implements Session {
       connection.closeFlow();
       const outcome = await connection.openFlow(request.target, guest);
       if (connection.closed) return;
-      if (!outcome.ok) return this.#failed(request, outcome.reason, outcome.detail);
+      if (!outcome.ok) {
+        connection.noteRefusal(request.target, guest, outcome.reason);
+        return this.#failed(request, outcome.reason, outcome.detail);
+      }
     }
     const flow = connection.flow;
     if (!flow) return this.#failed(request, 'origin-closed');
@@ -253,7 +259,7 @@ export class HttpSession implements Session {
   /** The exchange failed before the client got any of its answer: it gets ours. */
   #failed(request: ForwardRequest, reason: RefusalReason, detail?: RefusalDetail): void {
     this.#exchange = null;
-    this.#connection.closeFlow();
+    this.#connection.closeFlow(reason);
     const keepAlive = request.keepAlive && request.framing.kind === 'none' && !this.#connection.clientEnded;
     this.#at = 'head';
     this.#refuse(reason, keepAlive, { method: request.method, detail });
@@ -270,7 +276,7 @@ export class HttpSession implements Session {
       this.#connection.refuse(reason, page);
       return;
     }
-    this.#connection.lane.refused(reason);
+    this.#connection.noteRefused(reason);
     this.#connection.down.send(page, false);
   }
 

@@ -1,6 +1,6 @@
 /** What the control thread and a lane in a worker say to each other. Both ends are built from the same sources. */
 import type { LogFields, LogLevel } from '../observe/log';
-import type { RotateOutcome, ServicePlan, UsageDelta } from '../ports';
+import type { LaneNotes, RotateOutcome, ServicePlan, UsageDelta } from '../ports';
 import type { LaneReport } from './lane';
 import type { Limits } from './limits';
 import type { SharedMemory } from './shared-memory';
@@ -9,6 +9,8 @@ import type { SharedMemory } from './shared-memory';
 export interface LaneSetup {
   limits: Limits;
   memory: SharedMemory;
+  /** Whether flows are remembered. */
+  notes: boolean;
 }
 
 /** Answered by the message of the same `id`. */
@@ -29,5 +31,6 @@ export type FromLane =
   | { kind: 'answer'; id: number; report: LaneReport }
   | { kind: 'failed'; id: number; code: string; message: string; userMessage: string }
   | { kind: 'deltas'; deltas: UsageDelta[] }
+  | { kind: 'notes'; notes: LaneNotes }
   | { kind: 'rotate'; id: number; request: { slot: number; credentialId: string } }
   | { kind: 'log'; level: LogLevel; part: string[]; message: string; fields: LogFields };

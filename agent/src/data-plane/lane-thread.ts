@@ -7,7 +7,7 @@ import { Worker } from 'node:worker_threads';
 import type { Clock, Timer } from '@mastline/shared/base/clock';
 import { CodedError, messageOf } from '@mastline/shared/base/coded-error';
 import type { Log } from '../observe/log';
-import type { RotateSlot, ServicePlan, UsageDelta } from '../ports';
+import type { LaneNotes, RotateSlot, ServicePlan, UsageDelta } from '../ports';
 import { workerUrl } from '../worker-url';
 import type { LaneReport } from './lane';
 import type { FromLane, LaneRequest, LaneSetup, ToLane } from './lane-messages';
@@ -26,12 +26,13 @@ interface Pending {
   deadline: Timer;
 }
 
-export interface LaneThreadOptions extends LaneSetup {
+export interface LaneThreadOptions extends Omit<LaneSetup, 'notes'> {
   name: string;
   clock: Clock;
   log: Log;
   hand: (deltas: UsageDelta[]) => void;
   rotate: RotateSlot;
+  note: ((notes: LaneNotes) => void) | undefined;
   /** The thread is dead or does not answer: the process must end. */
   onFault: (fault: CodedError) => void;
 }
@@ -46,7 +47,7 @@ export class LaneThread {
   constructor(options: LaneThreadOptions) {
     const { name, limits, memory } = options;
     this.#options = options;
-    const workerData: LaneSetup = { limits, memory };
+    const workerData: LaneSetup = { limits, memory, notes: options.note !== undefined };
     this.#worker = new Worker(workerUrl('data-plane.worker'), { workerData, name });
     this.#worker.on('message', (message: FromLane) => this.#hear(message));
     this.#worker.on('error', error => this.#fail(`failed: ${messageOf(error)}`, error));
@@ -123,6 +124,9 @@ export class LaneThread {
         return;
       case 'deltas':
         this.#options.hand(message.deltas);
+        return;
+      case 'notes':
+        this.#options.note?.(message.notes);
         return;
       case 'log': {
         const { level, part, message: text, fields } = message;

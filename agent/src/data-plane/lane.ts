@@ -12,13 +12,14 @@ import {
   type SaltStore,
 } from '@mastline/shared/protocols/shadowsocks/salt-store';
 import type { Log } from '../observe/log';
-import type { LaneFigures, ListenerOutcome, RotateSlot, ServicePlan, UsageDelta } from '../ports';
+import type { LaneFigures, LaneNotes, ListenerOutcome, RotateSlot, ServicePlan, UsageDelta } from '../ports';
 import type { Association } from './association';
 import { Certificates } from './certificates';
 import { chainProblem } from './chain-hops';
 import { Connection } from './connection';
 import { Entrance, SOURCE_FLOOD } from './entrance';
 import { FloodAftermath } from './flood-aftermath';
+import { FlowLog } from './flow-log';
 import { judgeAddress, standing } from './gate';
 import { giveBackMemory } from './give-back-memory';
 import { holdMemory } from './hold-memory';
@@ -70,6 +71,8 @@ export interface LaneOptions {
   settle: () => void;
   /** Gives a slot another address. */
   rotate: RotateSlot;
+  /** Takes over what the lane remembers of flows; without it nothing is remembered. */
+  note?: ((notes: LaneNotes) => void) | undefined;
   /** The host's interfaces; the system's when left out. */
   interfaces?: (() => Interfaces) | undefined;
 }
@@ -107,6 +110,7 @@ export class Lane {
   readonly #listeners = new Map<string, OpenListener>();
   readonly metrics = new LaneMetrics();
   readonly entrance: Entrance;
+  readonly flowLog: FlowLog;
   /** Of all lanes together. */
   readonly #openConnections: SharedCount;
   readonly #guard: SourceGuard;
@@ -143,6 +147,11 @@ export class Lane {
       connections: this.#openConnections,
       handshakes: new SharedCount(options.memory.counts, LANE_COUNTS.handshakes),
       evicted: () => this.metrics.refused('handshake-evicted'),
+    });
+    this.flowLog = new FlowLog({
+      hand: options.note,
+      nowMs: () => this.clock.monotonicMs(),
+      policyOf: credentialId => this.policy.credentials.get(credentialId)?.destinations,
     });
     this.limiter = new Limiter(joinLimits(options.memory.limits, options.clock), options.clock);
     this.routes = new SessionRoutes(new SessionTable(options.memory.sessions, options.clock), options.rotate);
@@ -224,6 +233,7 @@ export class Lane {
     this.limiter.close();
     this.resolver.close();
     this.meter.flush();
+    this.flowLog.flush();
   }
 
   /** Salts of responses from 2022 hops of chains; made when there is the first. */
@@ -264,6 +274,7 @@ export class Lane {
     this.#place = this.entrance.admit(address);
     if (this.#place >= 0) return true;
     this.metrics.refused(this.#place === SOURCE_FLOOD ? 'source-flood' : 'too-many-flows');
+    if (this.#place === SOURCE_FLOOD) this.flowLog.stranger('flood', address);
     return false;
   }
 
@@ -362,14 +373,14 @@ export class Lane {
         }) ?? judgeAddress(flow.address, flow.port, { policy: this.policy, egress });
       if (!reason) continue;
       this.refused(reason);
-      connection.cut();
+      connection.cut(reason);
     }
     // Their targets are judged with each datagram.
     for (const association of this.associations) {
       const reason = this.#whyNotStay(association);
       if (!reason) continue;
       this.refused(reason);
-      association.close();
+      association.close(reason);
     }
   }
 
@@ -408,6 +419,7 @@ export class Lane {
     if (this.tick % HOST_TICKS === 0) this.#lookAtHost();
     this.certificates.onTick(this.tick);
     this.meter.flush();
+    this.flowLog.onTick();
     this.reads.wakeAll();
     this.limiter.onTick();
     if (this.#first) this.#guard.onTick();

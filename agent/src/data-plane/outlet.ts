@@ -33,6 +33,8 @@ export interface Way {
   account: Purse | null;
   readonly idle: boolean;
   readonly finishing: boolean;
+  /** Billable bytes that the kernel has taken since the beginning. */
+  readonly carried: number;
   send(bytes: Buffer, billable?: boolean): boolean;
   finish(): void;
   close(): void;
@@ -48,6 +50,7 @@ interface Held {
 export class Outlet implements Way, WindowWaiter {
   /** Whose bytes these are; changed only while nothing is held. Null as long as only our own answers are sent. */
   account: Purse | null = null;
+  carried = 0;
   readonly #socket: Wire;
   readonly #direction: Direction;
   readonly #onDrained: () => void;
@@ -191,6 +194,7 @@ export class Outlet implements Way, WindowWaiter {
     if (!account) return;
     account.giveBack(granted - written);
     if (written === 0) return;
+    this.carried += written;
     if (this.#direction === 'up') account.countUp(written);
     else account.countDown(written);
   }

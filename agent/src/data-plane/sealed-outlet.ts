@@ -29,6 +29,8 @@ export class SealedOutlet implements Way {
   readonly #onDrained: () => void;
   readonly #waiting: { bytes: Buffer; billable: boolean }[] = [];
   #purse: SealedPurse | null = null;
+  /** Of purses before this one. */
+  #carriedBefore = 0;
   #finishing = false;
   #closed = false;
 
@@ -49,12 +51,18 @@ export class SealedOutlet implements Way {
   }
 
   set account(account: Purse | null) {
+    this.#carriedBefore = this.carried;
     this.#purse = account && new SealedPurse(account, this.#sealing);
     this.#inner.account = this.#purse;
   }
 
   get account(): Purse | null {
     return this.#purse;
+  }
+
+  /** Plaintext. */
+  get carried(): number {
+    return this.#carriedBefore + (this.#purse?.carried ?? 0);
   }
 
   get idle(): boolean {
@@ -116,6 +124,7 @@ class SealedPurse implements Purse {
   #counted = 0;
   #grantedWire = 0;
   #grantedPayload = 0;
+  carried = 0;
 
   constructor(account: Purse, sealing: Sealing) {
     this.#account = account;
@@ -166,6 +175,7 @@ class SealedPurse implements Purse {
     const payload = this.#payloadIn(wire);
     this.#sent += wire;
     this.#counted += payload;
+    this.carried += payload;
     return payload;
   }
 

@@ -64,7 +64,7 @@ export class ShadowsocksSession extends Lingering {
     if (step.kind === 'silent') {
       this.#at = 'silent';
       this.#connection.idle = true;
-      this.#connection.lane.refused(SILENCES[step.cause]);
+      this.#connection.noteRefused(SILENCES[step.cause]);
       return;
     }
     this.#at = 'opening';
@@ -75,9 +75,11 @@ export class ShadowsocksSession extends Lingering {
   async #open(request: Request): Promise<void> {
     const connection = this.#connection;
     connection.sealDown(request.stream.sealer, this.#codec.method.maxPayload);
-    const outcome = await connection.openFlow(request.target, guestOf(request.user));
+    const guest = guestOf(request.user);
+    const outcome = await connection.openFlow(request.target, guest);
     if (connection.closed) return;
     if (!outcome.ok) {
+      connection.noteRefusal(request.target, guest, outcome.reason);
       connection.refuse(outcome.reason, EMPTY);
       return;
     }

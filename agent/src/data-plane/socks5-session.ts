@@ -81,7 +81,10 @@ export class Socks5Session extends Lingering {
     const connection = this.#connection;
     const outcome = await connection.openFlow(target, guest);
     if (connection.closed) return;
-    if (!outcome.ok) return connection.refuse(outcome.reason, socks5Refusal(outcome.reason));
+    if (!outcome.ok) {
+      connection.noteRefusal(target, guest, outcome.reason);
+      return connection.refuse(outcome.reason, socks5Refusal(outcome.reason));
+    }
     connection.down.send(SOCKS5_CONNECTED, false);
     connection.tunnel(outcome.flow, { fromClient: this.#ahead ?? EMPTY });
   }

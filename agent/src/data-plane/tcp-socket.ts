@@ -84,6 +84,12 @@ export class TcpSocket extends EventEmitter implements Wire, LargeReader {
     return name.address;
   }
 
+  get localPort(): number | undefined {
+    const name: { port?: number } = {};
+    if (!this.destroyed) this.#handle.getsockname(name);
+    return name.port;
+  }
+
   get remotePort(): number | undefined {
     return this.#peerName().port;
   }

@@ -11,6 +11,7 @@ export interface Wire {
   readonly readableEnded: boolean;
   readonly remoteAddress?: string | undefined;
   readonly localAddress?: string | undefined;
+  readonly localPort?: number | undefined;
   pause(): unknown;
   resume(): unknown;
   write(bytes: Uint8Array, done: (error?: Error | null) => void): unknown;

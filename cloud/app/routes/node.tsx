@@ -1,9 +1,11 @@
-/** One node, for its host: its certificate, and its modems with their limits. */
+/** One node, for its host: its certificate, its modems with their limits, and what happened. */
+import { NODE_EVENTS } from '@mastline/shared/domain/node-event';
 import { type ActionFunctionArgs, data, type LoaderFunctionArgs, redirect } from '@remix-run/node';
 import { Form, Link, useActionData, useLoaderData } from '@remix-run/react';
 import { asMember, notFound, refusedFields } from '../api.server';
 import { BackLink } from '../components/back-link';
 import { ErrorView } from '../components/error-view';
+import { EventList } from '../components/event-list';
 import { Field, useFirstProblem } from '../components/field';
 import { ModemPill } from '../components/pills';
 import { SaveBar } from '../components/save-bar';
@@ -19,7 +21,23 @@ export const loader = (args: LoaderFunctionArgs) =>
     const node = (await api.nodes.list()).find(one => one.own && one.id === args.params.nodeId);
     if (!node) throw notFound(args);
     const zone = zoneOf(args.request);
+    const query = new URL(args.request.url).searchParams;
+    const severity = query.get('severity') ?? '';
+    const after = query.get('after');
+    const events = await api.events.list({
+      nodeId: node.id,
+      ...(severity === 'alarm' ? { severities: ['alarm'] } : {}),
+      ...(severity === 'warning' ? { severities: ['warning', 'alarm'] } : {}),
+      ...(after !== null && CURSOR.test(after) ? { after } : {}),
+    });
     return {
+      events: {
+        rows: events.rows.map(row => ({ ...row, word: wordOf(row.kind) })),
+        next: events.next,
+        isNewest: after === null,
+        severity: SEVERITIES.includes(severity) ? severity : '',
+        dropped: events.dropped,
+      },
       node: { name: node.name, online: node.online, problems: node.running.problems },
       certificate: node.certificate ?? { certFile: '', keyFile: '' },
       slots: node.slots.map(one => ({
@@ -33,6 +51,16 @@ export const loader = (args: LoaderFunctionArgs) =>
       saved: new URL(args.request.url).searchParams.has('saved'),
     };
   });
+
+const SEVERITIES = ['', 'warning', 'alarm'];
+const CURSOR = /^\d{1,16}-\d{1,19}$/;
+
+/** A kind of a later agent is shown as it is called. */
+function wordOf(kind: string): string {
+  return Object.hasOwn(NODE_EVENTS, kind)
+    ? NODE_EVENTS[kind as keyof typeof NODE_EVENTS]
+    : kind.replaceAll('-', ' ');
+}
 
 type CertificateField = 'certFile' | 'keyFile';
 
@@ -51,7 +79,7 @@ export async function action(args: ActionFunctionArgs) {
 }
 
 export default function Node() {
-  const { node, certificate, slots, allowed, saved } = useLoaderData<typeof loader>();
+  const { node, certificate, slots, events, allowed, saved } = useLoaderData<typeof loader>();
   const refused = useActionData<typeof action>();
   const values = refused?.values ?? certificate;
   const form = useFirstProblem(refused);
@@ -121,6 +149,7 @@ export default function Node() {
           {allowed && <SaveBar label="Save certificate" saved={saved && !refused} intent="certificate" />}
         </fieldset>
       </Form>
+      <EventList {...events} />
     </div>
   );
 }

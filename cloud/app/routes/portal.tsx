@@ -30,6 +30,7 @@ const SCREENS: readonly Screen[] = [
   { to: '/endpoints', icon: 'endpoints', word: 'Endpoints' },
   { to: '/credentials', icon: 'credentials', word: 'Credentials' },
   { to: '/usage', icon: 'usage', word: 'Usage' },
+  { to: '/connections', icon: 'connections', word: 'Connections' },
 ];
 /** For those who run the cloud. */
 const SYSTEM: Screen = { to: '/system', icon: 'system', word: 'System' };

@@ -30,6 +30,10 @@ export const EXTERNAL_TABLES = [
   'public.ingest_refusals',
   'public.cloud_processes',
   'public.link_admissions',
+  'public.event_marks',
+  'public.connection_logs',
+  'public.connection_logs_default',
+  'public.node_events',
 ];
 
 interface MigrationFile {

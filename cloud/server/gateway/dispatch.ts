@@ -1,5 +1,6 @@
 /** Uplink kind → what is done with it. Exhaustive: a new kind does not compile until it has a line here. */
 import type { Uplink } from '@mastline/shared/wire/uplink';
+import { ingestEvents } from '../ingest/events';
 import { greet } from '../ingest/greeting';
 import { ingestQuotaReport } from '../ingest/quotas';
 import { ingestSlotDays } from '../ingest/reconciliation';
@@ -28,6 +29,8 @@ export async function dispatch(
       return ingestQuotaReport(services, session, message.body);
     case 'reconcile-report':
       return ingestSlotDays(services, session, message.body);
+    case 'event-batch':
+      return ingestEvents(services, session, message.body);
     case 'state-report':
       await services.turns.take(() =>
         noteStateReport(services.db, session.node, message.body, services.clock.now()),

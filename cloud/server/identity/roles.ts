@@ -3,6 +3,10 @@ import type { Role } from './viewer';
 
 export type Permission =
   | 'usage:read'
+  /** Who connected where. */
+  | 'connection:read'
+  /** How long that is kept, and what of it. */
+  | 'connection:write'
   | 'endpoint:read'
   | 'credential:read'
   | 'credential:reveal'
@@ -19,6 +23,8 @@ export type Permission =
 
 const EVERYTHING: readonly Permission[] = [
   'usage:read',
+  'connection:read',
+  'connection:write',
   'endpoint:read',
   'credential:read',
   'credential:reveal',
@@ -32,6 +38,7 @@ const EVERYTHING: readonly Permission[] = [
 ];
 const READING: readonly Permission[] = [
   'usage:read',
+  'connection:read',
   'endpoint:read',
   'credential:read',
   'node:read',

@@ -16,7 +16,7 @@ const MAX_LIVE_REPORT_MS = 30_000;
 const LIVE_REPORTS_PER_SECOND = 400;
 
 /** Kinds beyond those of the protocol's first day that this cloud takes. */
-const TAKEN: UplinkKind[] = ['rotation-report', 'quota-report', 'reconcile-report'];
+const TAKEN: UplinkKind[] = ['rotation-report', 'quota-report', 'reconcile-report', 'event-batch'];
 
 /** Time between live reports of one node when there are `nodes` of them. Pure. */
 export function liveReportMs(nodes: number): number {

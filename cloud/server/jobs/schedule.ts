@@ -1,5 +1,6 @@
 /** What the cloud does by itself, how often, in dependency order. How a run is claimed is job-runner.ts. */
 import type { Clock } from '@mastline/shared/base/clock';
+import { forgetConnections } from '../connections/retention';
 import type { Database } from '../db/database';
 import { tidyRotations } from '../fleet/rotations';
 import { forgetAdmissions } from '../gateway/admissions';
@@ -56,6 +57,14 @@ export function schedule(options: {
       name: 'retention',
       everyMs: DAY_MS,
       run: async () => some(await applyRetention(db, retention, clock.now())),
+    },
+    {
+      name: 'forget-connections',
+      everyMs: HOUR_MS,
+      run: async () => {
+        const { logs, events, marks, partitions } = await forgetConnections(db, clock.now());
+        return `${logs} connections, ${events} events, ${marks} marks forgotten; ${some(partitions)}`;
+      },
     },
     {
       name: 'rotations',

@@ -1,5 +1,5 @@
 /**
- * Partitions of the usage tables, made ahead: records by month, hourly rollups by week. Time that was missed has its
+ * Partitions of tables by time, made ahead: usage records by month, hourly rollups and the connection log by week. Time that was missed has its
  * rows in the default partition: they are moved into the new one in the same transaction, so that nothing is ever out
  * of sight. Works on PGlite too. What is removed when is retention.ts.
  */
@@ -17,7 +17,7 @@ const SETTLED_MS = 2 * 86_400_000;
 const DAY_MS = 86_400_000;
 
 interface Table {
-  name: 'usage_records' | 'usage_rollups';
+  name: 'usage_records' | 'usage_rollups' | 'connection_logs';
   column: string;
   storage: string;
   /** Start of the partition that is `ahead` after the one of `now`, epoch milliseconds. */
@@ -45,10 +45,13 @@ const ROLLUPS: Table = {
   ahead: WEEKS_AHEAD,
 };
 
+const LOGS: Table = { ...ROLLUPS, name: 'connection_logs', column: 'ended_at', storage: '' };
+const TABLES = [RECORDS, ROLLUPS, LOGS] as const;
+
 /** Makes what is missing; returns the names of the partitions made. Safe to call from several processes. */
 export async function ensurePartitions(db: Pool, now: number): Promise<string[]> {
   const made: string[] = [];
-  for (const table of [RECORDS, ROLLUPS])
+  for (const table of TABLES)
     for (let ahead = 0; ahead <= table.ahead; ahead += 1) {
       const from = new Date(table.startOf(now, ahead)).toISOString();
       const to = new Date(table.startOf(now, ahead + 1)).toISOString();
@@ -58,7 +61,7 @@ export async function ensurePartitions(db: Pool, now: number): Promise<string[]>
   return made;
 }
 
-/** usage_records_2026_11, usage_rollups_2026_11_23. */
+/** usage_records_2026_11, usage_rollups_2026_11_23, connection_logs_2026_11_23. */
 function partitionName(table: Table, from: string): string {
   const digits = table === RECORDS ? 7 : 10;
   return `${table.name}_${from.slice(0, digits).replaceAll('-', '_')}`;
@@ -107,7 +110,7 @@ export async function partitionsOf(db: Pool, table: Table['name']): Promise<Part
       WHERE i.inhparent = $1::regclass AND c.relname <> $1 || '_default' ORDER BY 1`,
     [table],
   );
-  const kind = table === RECORDS.name ? RECORDS : ROLLUPS;
+  const kind = TABLES.find(each => each.name === table) ?? ROLLUPS;
   return rows.map(({ name }) => {
     const [year, month, day = '01'] = name.slice(table.length + 1).split('_');
     const from = Date.parse(`${year}-${month}-${day}T00:00:00Z`);

@@ -10,6 +10,7 @@ import {
 } from '@mastline/shared/domain/desired-state';
 import type { ChainHop, Credential, Endpoint, OpenTo } from '@mastline/shared/domain/endpoint';
 import type { FlowLimits } from '@mastline/shared/domain/flow-limits';
+import { DEFAULT_DESTINATION_POLICY, type DestinationPolicy } from '@mastline/shared/domain/flow-summary';
 import type { SlotSchedule } from '@mastline/shared/domain/rotation';
 import type { ShadowsocksMethodName } from '@mastline/shared/protocols/shadowsocks/methods';
 import { shadowsocksKey } from '../fleet/shadowsocks-keys';
@@ -29,6 +30,8 @@ export interface CredentialSettings extends Pick<Credential, 'id' | 'username' |
   limits?: FlowLimits;
   /** Of its quota, when it has one. */
   quotaId?: string | null;
+  /** What the connection log says of its targets. */
+  destinations?: DestinationPolicy;
   /** Opened where its organization has a Shadowsocks endpoint on this node; else null. */
   secret?: string | null;
 }
@@ -61,18 +64,23 @@ export function compileContent(settings: NodeSettings): Content {
     .map(endpoint => compileEndpoint(endpoint, settings))
     .sort((a, b) => compare(a.id, b.id));
   const credentials = settings.credentials
-    .flatMap(({ organizationId, limits, quotaId, secret: _stays, ...credential }): Credential[] => {
-      const endpointIds = endpointsOf.get(organizationId);
-      return endpointIds === undefined
-        ? []
-        : [
-            {
-              ...credential,
-              endpointIds: [...endpointIds].sort(compare),
-              ...present({ limits: withQuota(limits, quotaId) }),
-            },
-          ];
-    })
+    .flatMap(
+      ({ organizationId, limits, quotaId, destinations, secret: _stays, ...credential }): Credential[] => {
+        const endpointIds = endpointsOf.get(organizationId);
+        return endpointIds === undefined
+          ? []
+          : [
+              {
+                ...credential,
+                endpointIds: [...endpointIds].sort(compare),
+                ...present({ limits: withQuota(limits, quotaId) }),
+                ...(destinations === undefined || destinations === DEFAULT_DESTINATION_POLICY
+                  ? {}
+                  : { destinations }),
+              },
+            ];
+      },
+    )
     .sort((a, b) => compare(a.id, b.id));
   const slotLimits = [...(settings.slotLimits ?? [])].sort((a, b) => a.slot - b.slot);
   const rotations = [...(settings.rotations ?? [])].sort((a, b) => a.slot - b.slot);

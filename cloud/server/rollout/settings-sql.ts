@@ -3,6 +3,7 @@
  * credentials on a node are its customers'. What is made of it is compile.ts and publish.ts.
  */
 import type { EndpointProtocol, Reach } from '@mastline/shared/domain/endpoint';
+import type { DestinationPolicy } from '@mastline/shared/domain/flow-summary';
 import type { RotationSchedule } from '@mastline/shared/domain/rotation';
 import { purposeOf } from '../fleet/credentials';
 import {
@@ -41,6 +42,7 @@ interface CredentialRow {
   suspended: boolean;
   limits: unknown;
   quota_id: string | null;
+  log_destinations: DestinationPolicy;
   /** Null where no endpoint on the node needs it. */
   secret_sealed: string | null;
 }
@@ -63,6 +65,8 @@ export const settingsColumns = (node: string) => `
                               FROM endpoints WHERE node_id = ${node} AND deleted_at IS NULL) e) AS endpoints,
   (SELECT json_agg(c) FROM (SELECT c.organization_id, c.id, c.username, c.verifier, c.suspended, c.limits,
                                    (SELECT q.id FROM quotas q WHERE q.credential_id = c.id) AS quota_id,
+                                   (SELECT t.log_destinations FROM organizations t
+                                     WHERE t.id = c.organization_id) AS log_destinations,
                                    CASE WHEN o.shadowsocks THEN c.secret_sealed END AS secret_sealed
                               FROM credentials c
                               JOIN (SELECT organization_id, bool_or(shadowsocks IS NOT NULL) AS shadowsocks
@@ -87,6 +91,7 @@ export function settingsOf(nodeId: string, row: SettingsRow, secrets: SecretStor
       suspended: each.suspended,
       limits: readLimits(each.limits),
       quotaId: each.quota_id,
+      destinations: each.log_destinations,
       secret: each.secret_sealed === null ? null : secrets.open(each.secret_sealed, purposeOf(each.id)),
     })),
     slotLimits: (row.slot_limits ?? []).map(({ number, limits }) => ({

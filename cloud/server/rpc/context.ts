@@ -1,6 +1,7 @@
 /** What a procedure stands on: the viewer (already resolved) and the services of this process. */
 import type { Clock } from '@mastline/shared/base/clock';
 import type { Cluster } from '../cluster/cluster';
+import type { EventRate } from '../connections/event-rate';
 import type { Database } from '../db/database';
 import type { Presence } from '../fleet/presence';
 import type { RotationOrders } from '../fleet/rotation-orders';
@@ -24,6 +25,8 @@ export interface Services {
   /** What came of batches, per node: for those who watch. */
   watch: IngestWatch;
   seen: SeenNotes;
+  /** How much of what nodes remember is taken. */
+  eventRate: EventRate;
   /** Rotations that nodes were asked for. */
   rotations: RotationOrders;
   /** This process among the others, if there are others. */

@@ -1,6 +1,7 @@
 /** What customers connect to, and with what. Plain values: the cloud compiles them, the agent serves them. */
 import { z } from 'zod';
 import { FlowLimits, SourceRange } from './flow-limits';
+import { DestinationPolicy } from './flow-summary';
 import { parseAddressRange } from './ip-range';
 
 /** What one listening port speaks. With SOCKS5 and HTTP, the first byte decides; Shadowsocks needs a port of its own. */
@@ -106,5 +107,7 @@ export const Credential = z.looseObject({
   endpointIds: z.array(z.string().min(1).max(64)).max(4096).nullable(),
   suspended: z.boolean(),
   limits: FlowLimits.optional(),
+  /** What the connection log says of its targets; DEFAULT_DESTINATION_POLICY when left out. */
+  destinations: DestinationPolicy.optional(),
 });
 export type Credential = z.infer<typeof Credential>;

@@ -1,9 +1,10 @@
 /** Every message the cloud sends, as a schema. Order of a session: `welcome` answers `hello`, then anything. */
 import { z } from 'zod';
 import { SignedState } from '../domain/desired-state';
+import { EventStream } from '../domain/node-event';
 import { QuotaGrant } from '../domain/quota';
 import { Count } from '../domain/usage';
-import { MAX_KINDS, MAX_LEASES, MAX_ROTATIONS } from './limits';
+import { MAX_EVENT_PAUSE_MS, MAX_KINDS, MAX_LEASES, MAX_ROTATIONS } from './limits';
 
 export const downlink = {
   welcome: z.looseObject({
@@ -65,6 +66,18 @@ export const downlink = {
 
   /** The `reconcile-report` of this session with the same `ask` is written down. To agents that take it. */
   'reconcile-noted': z.looseObject({ ask: Count }),
+
+  /** Everything of this stream up to `mark` is kept, or never will be: forget it. To agents that take it. */
+  'event-ack': z.looseObject({ epoch: z.uuid(), stream: EventStream, mark: Count }),
+
+  /** Nothing of the batch was kept; send it again after so long. To agents that take it. */
+  'event-refused': z.looseObject({
+    epoch: z.uuid(),
+    stream: EventStream,
+    code: z.string().max(64),
+    message: z.string().max(500),
+    retryAfterMs: z.int().min(0).max(MAX_EVENT_PAUSE_MS),
+  }),
 
   /** The cloud will stop: come back after `afterMs` (spread by the cloud), to whichever process answers. */
   'move-away': z.looseObject({ afterMs: z.int().min(0).max(600_000) }),

@@ -30,6 +30,14 @@ export const MAX_ROTATIONS = 100;
 export const MAX_LEASES = 256;
 /** Most days of slots in one reconciliation report. */
 export const MAX_SLOT_DAYS = 200;
+/** Most events or flow summaries in one batch. */
+export const MAX_BATCH_EVENTS = 500;
+/** Largest event batch that an agent sends, bytes: a usage batch never waits behind more than that. */
+export const MAX_EVENT_BATCH_BYTES = 64 * 1024;
+/** What events and flow summaries may cost a metered link in 30 days, bytes on the wire. */
+export const METERED_EVENT_BYTES = 1_000_000;
+/** Longest time that a cloud may ask an agent to keep its events to itself, milliseconds. */
+export const MAX_EVENT_PAUSE_MS = 3_600_000;
 /** Most names in a list of kinds that a side says it takes. */
 export const MAX_KINDS = 64;
 

@@ -1,11 +1,14 @@
 /** Every message an agent sends, as a schema. Order of a session: `hello` first, then anything. */
 import { z } from 'zod';
+import { FlowSummary } from '../domain/flow-summary';
 import { SlotFigures, SlotReport } from '../domain/modem';
+import { EventStream, NodeEvent } from '../domain/node-event';
 import { QuotaClaim } from '../domain/quota';
 import { SlotDay } from '../domain/reconciliation';
 import { RotationRecord } from '../domain/rotation';
 import { Count, UsageRecord } from '../domain/usage';
 import {
+  MAX_BATCH_EVENTS,
   MAX_BATCH_RECORDS,
   MAX_KINDS,
   MAX_LEASES,
@@ -107,6 +110,25 @@ export const uplink = {
     /** The first minute with usage that the cloud has not acknowledged; null when it has all. */
     oldestPending: z.int().nullable(),
     days: z.array(SlotDay).min(1).max(MAX_SLOT_DAYS),
+  }),
+
+  /**
+   * What is remembered of one stream, numbered without gaps within the batch. The same batch may come twice; numbers
+   * between two batches were dropped on the node. One at a time, answered by `event-ack` or `event-refused`. To clouds
+   * that take it.
+   */
+  'event-batch': z.looseObject({
+    /** Of one run of the agent; another than that of usage. */
+    epoch: z.uuid(),
+    stream: EventStream,
+    /** Number of the first, from 1. */
+    first: z.int().min(1),
+    /** What of this stream was dropped since the epoch began, for want of room. */
+    droppedEvents: Count,
+    /** Of the stream `events`. */
+    events: z.array(NodeEvent).max(MAX_BATCH_EVENTS).optional(),
+    /** Of the stream `flows`. */
+    flows: z.array(FlowSummary).max(MAX_BATCH_EVENTS).optional(),
   }),
 
   ping: z.looseObject({ at: z.int() }),

@@ -43,6 +43,7 @@ function rig(metered: boolean, days: SlotDay[] = [slotDay(1)]) {
       if (outcome === 'sent') sent.push({ at: clock.now(), body: body as UplinkBody<'reconcile-report'> });
       return outcome;
     },
+    queuedBytes: () => 0,
     giveUp: () => undefined,
   };
   const link = new ReconcileLink({

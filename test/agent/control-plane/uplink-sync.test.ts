@@ -41,6 +41,7 @@ class Rig {
   async connect(): Promise<void> {
     const position = await this.spool.position();
     const session: LinkSession = {
+      queuedBytes: () => 0,
       send: (kind, body) => {
         if (this.#session !== session) return 'closed';
         const batch = body as Parameters<BatchDesk['take']>[0];

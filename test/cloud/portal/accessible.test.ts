@@ -25,6 +25,8 @@ const SCREENS = [
   'usage',
   'usage?range=7d&by=hour',
   'usage?range=30d',
+  'connections',
+  'connections?range=all&outcome=refused',
   'endpoints/01900000-0000-7000-8000-000000000203',
   'endpoints/01900000-0000-7000-8000-000000000205',
   'credentials/01900000-0000-7000-8000-000000000302',

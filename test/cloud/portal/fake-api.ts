@@ -12,6 +12,7 @@ import type { UsageRow, UsageSum, UsageView } from '../../../cloud/server/ledger
 import type { PortalContext } from '../../../cloud/server/portal-context';
 import { CAUSES } from '../../../cloud/server/reconciliation/judge';
 import type { SlotDayView } from '../../../cloud/server/reconciliation/views';
+import { FakeConnections } from './fake-connections';
 import { FakeRotations } from './fake-rotations';
 import { type FakeSystem, fakeSystem, lagPage } from './fake-system';
 
@@ -48,6 +49,7 @@ export interface FakeCloud {
   wrongLogIns: number;
   rotations: FakeRotations;
   system: FakeSystem;
+  log: FakeConnections;
   /** Subscribers of the live feed. */
   watchers: Set<() => Promise<void>>;
   publish(change: (overview: OverviewView) => void): void;
@@ -68,6 +70,7 @@ export function fakeCloud(nowMs: number): FakeCloud {
     wrongLogIns: 0,
     rotations: new FakeRotations(),
     system: fakeSystem(nowMs),
+    log: new FakeConnections(nowMs, someCredentials(nowMs)),
     watchers: new Set(),
     publish(change) {
       cloud.overview = structuredClone(cloud.overview);
@@ -246,6 +249,7 @@ export function portalContext(
             return cloud.slotDays;
           }),
       },
+      ...cloud.log.routers(called),
       ...cloud.rotations.routers(called, slotId => cloud.overview.modems.find(one => one.slotId === slotId)),
     },
   };

@@ -73,6 +73,8 @@ for (const look of ['light', 'dark'] as const)
       ['credentials', 'credentials'],
       ['credential', `credentials/${settings}302`],
       ['usage', 'usage'],
+      ['connections', 'connections'],
+      ['connections-older', 'connections?range=all&outcome=refused'],
     ] as const) {
       await page.goto(`${portal.url}/${path}`);
       await page.waitForLoadState('networkidle');
@@ -113,6 +115,14 @@ for (const look of ['light', 'dark'] as const)
     await page.goto(`${portal.url}/usage`);
     await shoot('usage-empty');
     portal.cloud.usage = used;
+    const { connections } = portal.cloud.log;
+    portal.cloud.log.connections = [];
+    await page.goto(`${portal.url}/connections`);
+    await shoot('connections-empty');
+    portal.cloud.log.connections = connections;
+    portal.cloud.failures.set('connections.list', new Error('broken on purpose'));
+    await page.goto(`${portal.url}/connections`);
+    await shoot('connections-error');
     await page.goto(`${portal.url}/endpoints`);
     await page.waitForLoadState('networkidle');
     await page.locator('.menu:visible > summary').first().click();

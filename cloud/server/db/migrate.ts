@@ -6,13 +6,15 @@ import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { CodedError, messageOf } from '@mastline/shared/base/coded-error';
-import type pg from 'pg';
+import pg from 'pg';
 import { cloudPath } from '../paths';
 import type { Database } from './database';
 import { openSchemaEngine } from './schema-engine';
 
 /** Of our choosing: two processes that start at once on one server migrate one after the other. */
 const MIGRATION_LOCK = 7_262_734_001;
+/** The engine's session, and scripts beside it. */
+const ENGINE_CONNECTIONS = 4;
 
 /** Tables made and kept by hand-written SQL: Prisma's comparison leaves them alone. */
 export const EXTERNAL_TABLES = [
@@ -58,9 +60,16 @@ export async function migrate(
   const holder = await database.pool.connect();
   try {
     await holder.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK]);
+    // The engine locks for its session and leaves that to the session's end: in our pool the lock would outlive the
+    // migration, and the next process could not start.
+    const pool = new pg.Pool({ ...database.pool.options, max: ENGINE_CONNECTIONS });
+    // What breaks while idle is made anew; what breaks in use fails the statement.
+    pool.on('error', () => undefined);
+    pool.on('connect', client => client.on('error', () => undefined));
     try {
-      return await apply(database.pool, files);
+      return await apply(pool, files);
     } finally {
+      await pool.end();
       await holder.query('SELECT pg_advisory_unlock($1)', [MIGRATION_LOCK]);
     }
   } finally {

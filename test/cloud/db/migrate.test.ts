@@ -50,6 +50,12 @@ for (const kind of kinds) {
       const { rows } = await db.pool.query(
         'SELECT migration_name, applied_steps_count FROM _prisma_migrations',
       );
+      // A lock that outlives the migration would keep the next process from starting.
+      const { rows: locks } = await db.pool.query(
+        `SELECT objid FROM pg_locks WHERE locktype = 'advisory'
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
+      );
+      if (kind === 'server') assert.deepEqual(locks, []);
       assert.deepEqual(
         rows.map(row => row.migration_name),
         names,

@@ -99,7 +99,7 @@ async function throughLink(random = () => 0) {
   });
   const address = server.address();
   if (typeof address !== 'object' || address === null) throw new Error('no port');
-  const link = await startWickedLink(address.port, random);
+  const link = await startWickedLink([address.port], random);
   const client = new WebSocket(`ws://127.0.0.1:${link.port}/agent`, { perMessageDeflate: false });
   client.on('error', () => undefined);
   await new Promise(resolve => client.once('open', resolve));

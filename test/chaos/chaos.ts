@@ -2,8 +2,9 @@
  * Chaos: a whole Mastline (simulators, cloud, agent, a database of its own) carries customers' traffic while programs are
  * killed, the link and the database break, the disk fills up and the clock jumps. After each round all is mended, and
  * the ledger must hold exactly what the spool committed, which in turn must be what clients and origins counted (judge.ts).
- * What befalls a round is plan.ts. One cloud process: restarts of NATS are not played.
+ * What befalls a round is plan.ts. On PostgreSQL there are two cloud processes, which meet by a NATS of the run's own.
  */
+import { randomBytes } from 'node:crypto';
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -14,9 +15,16 @@ import { agentStatus } from '../../installer/local/agent-client';
 import { type DataDir, openDataDir, readDemo } from '../../installer/local/demo';
 import { logIn, type PortalClient } from '../../installer/local/portal-client';
 import { freePorts } from '../../installer/local/ports';
-import type { Program } from '../../installer/local/processes';
-import { type Simulators, startAgent, startCloud, startSimulators } from '../../installer/local/product';
+import { type Program, startProgram } from '../../installer/local/processes';
+import {
+  type Simulators,
+  START_DEADLINE_MS,
+  startAgent,
+  startCloud,
+  startSimulators,
+} from '../../installer/local/product';
 import { type LoadTarget, startLoad } from '../support/load';
+import { type OwnNats, startOwnNats } from '../support/own-nats';
 import { seeded } from '../support/random';
 import { tempDir } from '../support/temp';
 import { type Bytes, judgeNumbers, judgeRound, type LedgerNumbers, lossOf, type RoundCounts } from './judge';
@@ -27,6 +35,8 @@ import { type BatchTrick, startWickedLink, type WickedLink } from './wicked-link
 
 const SLOTS = 2;
 const CLIENTS = 4;
+/** Processes of the cloud, where they can share a database. */
+const CLOUDS = 2;
 /** Design, part 3: a crash of the agent loses at most 2 seconds or 8 MiB a slot, whichever comes first. */
 export const BOUND_PER_DEATH = SLOTS * 8 * 1024 * 1024;
 /** Longer than the link's silence limit and the ledger's longest retry together. */
@@ -71,6 +81,12 @@ export interface ChaosReport {
   seconds: number;
 }
 
+/** Files with the clocks' offsets: the agent's, and each cloud's. */
+const CLOUD_CLOCKS = ['cloud-clock', 'cloud-clock-1'];
+const CLOCKS = ['clock', ...CLOUD_CLOCKS];
+/** Up to three days either way, by chance. */
+const daysOff = (choice: number) => Math.round((choice - 0.5) * 6 * DAY_MS);
+
 const TRICKS: Partial<Record<Fault, BatchTrick>> = {
   'double-batches': 'double',
   'reorder-batches': 'reorder',
@@ -84,8 +100,11 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   const notPlayed: ChaosReport['notPlayed'] = {};
   const noDisk = whyNoSmallDisk();
   if (noDisk !== undefined) notPlayed['fill-disk'] = noDisk;
-  if (options.database === 'embedded')
+  if (options.database === 'embedded') {
     notPlayed['crash-database'] = 'the embedded database lives and dies with the cloud';
+    notPlayed['kill-one-cloud'] = notPlayed['restart-nats'] = 'the embedded database has one process';
+    notPlayed['jump-cloud-clock'] = 'the embedded database is read by the portal, and that by periods';
+  }
   const possible = FAULTS.filter(fault => notPlayed[fault] === undefined);
   const stage = new Stage(options, noDisk === undefined);
   const report: ChaosReport = {
@@ -159,12 +178,14 @@ class Stage {
   #postgres: OwnPostgres | undefined;
   #link: WickedLink | undefined;
   #simulators: Simulators | undefined;
-  #cloud: Program | undefined;
+  readonly #clouds: (Program | undefined)[] = [];
+  #nats: OwnNats | undefined;
   #agent: { program: Program; statusSocket: string } | undefined;
   #portal: PortalClient | undefined;
   #ports: number[] = [];
   /** A cloud cannot start while its database is away: each waits for the other. */
   #database: Promise<void> = Promise.resolve();
+  readonly #secretKey = randomBytes(32).toString('base64');
   readonly #unasked: string[] = [];
   readonly #lastWords: string[] = [];
 
@@ -176,18 +197,25 @@ class Stage {
   async set(): Promise<void> {
     this.#folder = await tempDir('chaos');
     this.#dataDir = openDataDir(this.#folder.path);
-    this.#setClock(0);
+    for (const name of CLOCKS) this.#setClock(name, 0);
     if (this.#hasSmallDisk) this.#disk = mountSmallDisk(this.#data.at('agent', 'data'));
-    if (this.#options.database === 'server') this.#postgres = await startOwnPostgres();
-    this.#ports = await freePorts(1 + 2 * SLOTS);
+    if (this.#options.database === 'server') {
+      this.#postgres = await startOwnPostgres();
+      this.#nats = await startOwnNats();
+    }
+    this.#ports = await freePorts(CLOUDS + 2 * SLOTS);
     const random = seeded(this.#options.seed);
-    this.#link = await startWickedLink(this.#ports[0] ?? 0, random);
+    this.#link = await startWickedLink(this.#ports.slice(0, 1), random);
     this.#simulators = await startSimulators({ dataDir: this.#data, kind: 'rootless', modems: SLOTS });
-    await this.#bringCloud();
+    await this.#bringCloud(0);
     const { claimCode, login } = readDemo(this.#data.at('demo.json'));
     await this.#bringAgent(claimCode);
     this.#portal = await logIn(`http://127.0.0.1:${this.#ports[0]}`, login.email, login.password);
     await this.#untilServing();
+    if (this.#nats === undefined) return;
+    // Only now: the demo is the first one's, and what a new node shall be is set when it enrols there.
+    for (let which = 1; which < CLOUDS; which += 1) await this.#bringCloud(which);
+    this.#link.clouds = this.#ports.slice(0, CLOUDS);
   }
 
   /** One round: load, misfortunes, all mended, all counted. `before` is what was committed until now. */
@@ -230,10 +258,21 @@ class Stage {
         return this.#bringAgent(null);
       case 'kill-cloud':
         return this.#withDatabase(async () => {
-          await this.#cloud?.kill();
+          await Promise.all(this.#clouds.map(each => each?.kill()));
           await wait(lastsMs);
-          await this.#bringCloud();
+          for (const which of this.#clouds.keys()) await this.#bringCloud(which);
         });
+      case 'kill-one-cloud':
+        return this.#withDatabase(async () => {
+          const which = Math.floor(choice * CLOUDS);
+          await this.#clouds[which]?.kill();
+          await wait(lastsMs);
+          await this.#bringCloud(which);
+        });
+      case 'restart-nats':
+        await this.#nats?.kill();
+        await wait(lastsMs);
+        return this.#nats?.start();
       case 'crash-database':
         return this.#withDatabase(async () => {
           await this.#postgres?.crash();
@@ -268,11 +307,19 @@ class Stage {
         return this.#disk?.free();
       }
       case 'jump-clock': {
-        // Up to three days either way.
-        this.#setClock(Math.round((choice - 0.5) * 6 * DAY_MS));
+        this.#setClock('clock', daysOff(choice));
         await wait(lastsMs);
         // One in four jumps stays until the next one.
-        return choice % 0.25 < 0.0625 ? undefined : this.#setClock(0);
+        return choice % 0.25 < 0.0625 ? undefined : this.#setClock('clock', 0);
+      }
+      case 'jump-cloud-clock': {
+        // One process, the other, or both as far.
+        const jumping = CLOUD_CLOCKS.filter((_, nth) => choice >= 2 / 3 || nth === Math.floor(choice * 3));
+        for (const name of jumping) this.#setClock(name, daysOff(1 - choice));
+        await wait(lastsMs);
+        // Never for longer: processes whose clocks differ by more than half a minute admit no node of each other's.
+        for (const name of jumping) this.#setClock(name, 0);
+        return;
       }
       default:
         fault satisfies never;
@@ -294,14 +341,15 @@ class Stage {
   /** Ends of the programs' logs, for a run that failed. */
   lastWords(): string {
     if (this.#dataDir === undefined) return '';
-    for (const name of ['agent', 'cloud'])
+    for (const name of ['agent', 'cloud', 'cloud-1'])
       try {
         const lines = readFileSync(this.#data.at('logs', `${name}.log`), 'utf8')
           .trimEnd()
           .split('\n');
         this.#lastWords.push(`\n──── the end of ${name}.log\n${lines.slice(-25).join('\n')}`);
       } catch (error) {
-        this.#lastWords.push(`\n──── no ${name}.log: ${error instanceof Error ? error.message : error}`);
+        if (name !== 'cloud-1')
+          this.#lastWords.push(`\n──── no ${name}.log: ${error instanceof Error ? error.message : error}`);
       }
     return this.#lastWords.join('');
   }
@@ -311,9 +359,10 @@ class Stage {
     const failures: unknown[] = [];
     const ends: (() => unknown)[] = [
       () => this.#agent?.program.stop(STOP_MS),
-      () => this.#cloud?.stop(STOP_MS),
+      () => Promise.all(this.#clouds.map(each => each?.stop(STOP_MS))),
       () => this.#simulators?.program.stop(STOP_MS),
       () => this.#link?.close(),
+      () => this.#nats?.kill(),
       () => this.#postgres?.remove(),
       () => this.#disk?.unmount(),
       () => this.#dataDir?.release(),
@@ -350,16 +399,33 @@ class Stage {
     return done;
   }
 
-  async #bringCloud(): Promise<void> {
-    const [port = 0, ...endpointPorts] = this.#ports;
-    this.#cloud = await startCloud({
-      dataDir: this.#data,
-      port,
-      endpointPorts,
-      slots: this.#simulated.slots,
-      env: { NODE_ENV: 'production', DATABASE_URL: this.#postgres?.url ?? '' },
-    });
-    void this.#cloud.died.then(how => this.#unasked.push(how));
+  /** The first with the demo, the others beside it on the same database. */
+  async #bringCloud(which: number): Promise<void> {
+    const env: NodeJS.ProcessEnv = {
+      NODE_ENV: 'production',
+      DATABASE_URL: this.#postgres?.url ?? '',
+      NATS_URL: this.#nats?.url ?? '',
+      MASTLINE_SECRET_KEY: this.#secretKey,
+      ...this.#clockOf(CLOUD_CLOCKS[which] ?? ''),
+    };
+    const port = this.#ports[which] ?? 0;
+    const cloud =
+      which === 0
+        ? await startCloud({
+            ...{ dataDir: this.#data, port, env },
+            endpointPorts: this.#ports.slice(CLOUDS),
+            slots: this.#simulated.slots,
+          })
+        : await startProgram({
+            name: `cloud-${which}`,
+            script: join(import.meta.dirname, '../../cloud/dist/main.js'),
+            args: ['--data-dir', this.#data.at(`cloud-${which}`), '--port', String(port)],
+            logFile: this.#data.at('logs', `cloud-${which}.log`),
+            readyDeadlineMs: START_DEADLINE_MS,
+            env,
+          });
+    this.#clouds[which] = cloud;
+    void cloud.died.then(how => this.#unasked.push(how));
   }
 
   async #bringAgent(claimCode: string | null): Promise<void> {
@@ -371,25 +437,32 @@ class Stage {
       claimCode,
       env: {
         NODE_ENV: 'production',
-        NODE_OPTIONS: `--import ${join(import.meta.dirname, 'jumping-clock.mjs')}`,
-        CHAOS_CLOCK: this.#data.at('clock'),
+        ...this.#clockOf('clock'),
       },
     });
     void this.#agent.program.died.then(how => this.#unasked.push(how));
   }
 
   /** By renaming: who reads meanwhile never finds half a number. */
-  #setClock(offsetMs: number): void {
-    writeFileSync(this.#data.at('clock.new'), `${offsetMs}\n`);
-    renameSync(this.#data.at('clock.new'), this.#data.at('clock'));
+  #setClock(name: string, offsetMs: number): void {
+    writeFileSync(this.#data.at(`${name}.new`), `${offsetMs}\n`);
+    renameSync(this.#data.at(`${name}.new`), this.#data.at(name));
+  }
+
+  /** By which a program's wall clock is what `#setClock` says. */
+  #clockOf(name: string): Record<string, string> {
+    return {
+      NODE_OPTIONS: `--import ${join(import.meta.dirname, 'jumping-clock.mjs')}`,
+      CHAOS_CLOCK: this.#data.at(name),
+    };
   }
 
   #targets(tag: string): LoadTarget[] {
     const [credential] = readDemo(this.#data.at('demo.json')).credentials;
     if (credential === undefined) throw new Error('the demo has no credential');
-    // Of each slot the SOCKS5 endpoint: ports are the portal's, then SOCKS5 and HTTP of each slot.
+    // Of each slot the SOCKS5 endpoint: ports are the clouds', then SOCKS5 and HTTP of each slot.
     return Array.from({ length: SLOTS }, (_, slot) => ({
-      proxy: { host: '127.0.0.1', port: this.#ports[1 + 2 * slot] ?? 0 },
+      proxy: { host: '127.0.0.1', port: this.#ports[CLOUDS + 2 * slot] ?? 0 },
       username: credential.username,
       secret: credential.secret,
       origin: this.#simulated.origin,
@@ -449,7 +522,14 @@ class Stage {
     }
   }
 
+  /** By SQL where one can: a cloud whose clock jumps gives nodes its time, and they their records. */
   async #ledgerTotal(): Promise<Bytes> {
+    if (this.#postgres !== undefined) {
+      const [row] = await this.#ask<{ up: string; down: string }>(
+        'SELECT coalesce(sum(up_bytes), 0) AS up, coalesce(sum(down_bytes), 0) AS down FROM usage_rollups',
+      );
+      return { up: Number(row?.up), down: Number(row?.down) };
+    }
     if (this.#portal === undefined) throw new Error('nobody is logged in');
     const { total } = await this.#portal.usageSince(this.#begun);
     return { up: total.upBytes, down: total.downBytes };
@@ -458,22 +538,31 @@ class Stage {
   /** Read from the tables themselves; the embedded database lets nobody in beside the cloud. */
   async #ledgerNumbers(): Promise<LedgerNumbers[]> {
     if (this.#postgres === undefined) return [];
-    const client = new pg.Client({ connectionString: this.#postgres.url, connectionTimeoutMillis: 10_000 });
+    const rows = await this.#ask<Record<keyof LedgerNumbers, string>>(
+      `SELECT m.epoch, m.mark, count(r.sequence) AS records, count(DISTINCT r.sequence) AS numbers,
+         coalesce(min(r.sequence), 0) AS lowest, coalesce(max(r.sequence), 0) AS highest
+       FROM usage_marks m LEFT JOIN usage_records r ON r.mark_key = m.key GROUP BY m.key, m.epoch, m.mark`,
+    );
+    return rows.map(({ epoch, ...row }) => ({
+      epoch,
+      mark: Number(row.mark),
+      records: Number(row.records),
+      numbers: Number(row.numbers),
+      lowest: Number(row.lowest),
+      highest: Number(row.highest),
+    }));
+  }
+
+  async #ask<T extends pg.QueryResultRow>(statement: string): Promise<T[]> {
+    const client = new pg.Client({
+      connectionString: this.#postgres?.url ?? '',
+      connectionTimeoutMillis: 10_000,
+    });
+    // Broken while nothing is asked: the next question says so.
+    client.on('error', () => undefined);
     await client.connect();
     try {
-      const { rows } = await client.query<Record<keyof LedgerNumbers, string>>(
-        `SELECT m.epoch, m.mark, count(r.sequence) AS records, count(DISTINCT r.sequence) AS numbers,
-           coalesce(min(r.sequence), 0) AS lowest, coalesce(max(r.sequence), 0) AS highest
-         FROM usage_marks m LEFT JOIN usage_records r ON r.mark_key = m.key GROUP BY m.key, m.epoch, m.mark`,
-      );
-      return rows.map(({ epoch, ...row }) => ({
-        epoch,
-        mark: Number(row.mark),
-        records: Number(row.records),
-        numbers: Number(row.numbers),
-        lowest: Number(row.lowest),
-        highest: Number(row.highest),
-      }));
+      return (await client.query<T>(statement)).rows;
     } finally {
       await client.end();
     }

@@ -1,13 +1,14 @@
 /** `npm run chaos -- --rounds 200 --seed 7`: exit code 0 only when the ledger was exact after every round. */
 import { parseArgs } from 'node:util';
 import { buildAll } from '../../installer/local/build';
+import { findTool } from '../support/tools';
 import { runChaos } from './chaos';
 import { postgresPrograms } from './own-postgres';
 
 const HELP = `npm run chaos -- [--rounds N] [--seed S] [--first N] [--database server|embedded]
 
-Carries customers' traffic while agent, cloud and database are killed, the link between them is cut, left half-open and
-stalled, batches are doubled, reordered, shortened and broken off, the agent's disk fills up and its clock jumps. After
+Carries customers' traffic while agent, clouds, NATS and database are killed, the link between them is cut, left half-open and
+stalled, batches are doubled, reordered, shortened and broken off, the agent's disk fills up and clocks jump. After
 each round the ledger must hold what the spool committed, to the byte; what was carried may exceed it only by the
 stated bound for each crash of the agent.
 
@@ -16,8 +17,8 @@ stated bound for each crash of the agent.
   --first N      number of the first round: --seed S --first 17 --rounds 1 plays round 17 of seed S again (1)
   --database D   server: a PostgreSQL cluster of the run's own; embedded: PGlite (server where it is installed)
 
-Ctrl-C ends the run after the round that is played. Not played: restarts of NATS and more than one cloud process. The
-full disk needs root, to mount a small one.`;
+Ctrl-C ends the run after the round that is played. On PGlite there is one cloud process and no NATS. The full disk needs
+root, to mount a small one.`;
 
 const { values } = parseArgs({
   options: {
@@ -45,6 +46,10 @@ if (database !== 'server' && database !== 'embedded') {
 }
 if (database === 'server' && postgresPrograms() === undefined) {
   console.error('PostgreSQL is not installed: sudo apt-get install -y postgresql, or --database embedded.');
+  process.exit(2);
+}
+if (database === 'server' && findTool('nats-server') === undefined) {
+  console.error('nats-server is not installed: sudo apt-get install -y nats-server, or --database embedded.');
   process.exit(2);
 }
 const options = {

@@ -7,6 +7,8 @@ import { seeded } from '../support/random';
 export const FAULTS = [
   'kill-agent',
   'kill-cloud',
+  'kill-one-cloud',
+  'restart-nats',
   'crash-database',
   'cut-link',
   'half-open-link',
@@ -17,6 +19,7 @@ export const FAULTS = [
   'break-frames',
   'fill-disk',
   'jump-clock',
+  'jump-cloud-clock',
 ] as const;
 export type Fault = (typeof FAULTS)[number];
 

@@ -16,6 +16,8 @@ export type BatchTrick = 'double' | 'reorder' | 'truncate' | 'break';
 
 export interface WickedLink {
   port: number;
+  /** Ports of the cloud's processes. A connection goes to the next in turn, or to one that answers. */
+  clouds: number[];
   /** What is done to usage batches from now on, at random one in two; several take turns by chance. */
   tricks: Set<BatchTrick>;
   /** How often each trick was played, and connections cut. */
@@ -37,9 +39,10 @@ interface Pair {
   halfOpen: boolean;
 }
 
-export async function startWickedLink(cloudPort: number, random: () => number): Promise<WickedLink> {
+export async function startWickedLink(cloudPorts: number[], random: () => number): Promise<WickedLink> {
   const pairs = new Set<Pair>();
   let stalled = false;
+  let turn = 0;
   const played: WickedLink['played'] = {
     double: 0,
     reorder: 0,
@@ -56,8 +59,17 @@ export async function startWickedLink(cloudPort: number, random: () => number): 
     pair.cloud.resetAndDestroy();
   };
 
-  const accept = (agent: Socket) => {
-    const cloud = connect({ host: HOST, port: cloudPort, noDelay: true, allowHalfOpen: true });
+  const accept = async (agent: Socket) => {
+    // A reset while a process is looked for is no news: its connection is closed below.
+    agent.on('error', () => undefined);
+    agent.pause();
+    turn += 1;
+    const cloud = await firstThatAnswers(link.clouds, turn);
+    if (cloud === undefined || agent.destroyed) {
+      agent.resetAndDestroy();
+      cloud?.destroy();
+      return;
+    }
     const pair: Pair = { agent, cloud, halfOpen: false };
     pairs.add(pair);
     const uplink = new Uplink({
@@ -70,14 +82,11 @@ export async function startWickedLink(cloudPort: number, random: () => number): 
       },
       breakOff: () => destroyBoth(pair),
     });
-    if (stalled) {
-      agent.pause();
-      cloud.pause();
-    }
-    agent.on('data', bytes => {
+    if (stalled) cloud.pause();
+    agent.on('data', (bytes: Buffer) => {
       if (!pair.halfOpen) uplink.take(bytes);
     });
-    cloud.on('data', bytes => {
+    cloud.on('data', (bytes: Buffer) => {
       if (!pair.halfOpen && !agent.destroyed && !agent.write(bytes)) cloud.pause();
     });
     agent.on('drain', () => !stalled && cloud.resume());
@@ -97,9 +106,11 @@ export async function startWickedLink(cloudPort: number, random: () => number): 
         other.destroy();
       });
     }
+    // Paused until there was somebody to read for.
+    if (!stalled) agent.resume();
   };
 
-  const server: Server = createServer({ allowHalfOpen: true, noDelay: true }, accept);
+  const server: Server = createServer({ allowHalfOpen: true, noDelay: true }, agent => void accept(agent));
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen({ port: 0, host: HOST }, resolve);
@@ -109,6 +120,7 @@ export async function startWickedLink(cloudPort: number, random: () => number): 
 
   const link: WickedLink = {
     port: address.port,
+    clouds: cloudPorts,
     tricks: new Set(),
     played,
     cut() {
@@ -149,6 +161,21 @@ export async function startWickedLink(cloudPort: number, random: () => number): 
       }),
   };
   return link;
+}
+
+/** A connection to one of these, beginning with the `turn`-th; undefined when none answers. */
+async function firstThatAnswers(ports: readonly number[], turn: number): Promise<Socket | undefined> {
+  for (const [nth] of ports.entries()) {
+    const port = ports[(turn + nth) % ports.length] ?? 0;
+    const socket = connect({ host: HOST, port, noDelay: true, allowHalfOpen: true });
+    const answers = await new Promise<boolean>(resolve => {
+      socket.once('connect', () => resolve(true));
+      socket.once('error', () => resolve(false));
+    });
+    if (answers) return socket;
+    socket.destroy();
+  }
+  return undefined;
 }
 
 interface Frame {

@@ -7,11 +7,12 @@ import { buildAll } from '../../installer/local/build';
 import { runChaos } from '../chaos/chaos';
 import { postgresPrograms } from '../chaos/own-postgres';
 import { suite } from '../support/suite';
+import { missingTools } from '../support/tools';
 
-const SEED = Number(process.env.CHAOS_SEED ?? 8);
-/** Together they meet each fault of seed 8 but a plain cut, which breaking frames off is, too. */
-const ROUNDS = { server: 3, embedded: 2 };
-const FIRST = { server: 1, embedded: 4 };
+const SEED = Number(process.env.CHAOS_SEED ?? 980);
+/** Of seed 980 these meet each fault: those of several processes and their database on PostgreSQL. */
+const ROUNDS = { server: 3, embedded: 3 };
+const FIRST = { server: 1, embedded: 1 };
 const test = suite('a short chaos');
 
 test.before(async () => {
@@ -22,6 +23,11 @@ for (const database of ['server', 'embedded'] as const) {
   const name = `${ROUNDS[database]} rounds of seed ${SEED}, ${database} database: the ledger is exact after each`;
   if (database === 'server' && postgresPrograms() === undefined) {
     test.skip(name, 'initdb and postgres missing: sudo apt-get install -y postgresql');
+    continue;
+  }
+  const noNats = database === 'server' ? missingTools(['nats-server']) : undefined;
+  if (noNats !== undefined) {
+    test.skip(name, noNats);
     continue;
   }
   test(

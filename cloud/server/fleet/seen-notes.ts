@@ -42,9 +42,13 @@ export class SeenNotes {
     this.#seen = new Map();
     try {
       await this.#db.pool.query(
-        `UPDATE nodes n SET last_seen_at = to_timestamp(x.ms / 1000.0)
-           FROM (SELECT * FROM unnest($1::uuid[], $2::float8[]) AS x (id, ms)) x
-          WHERE n.id = x.id AND (n.last_seen_at IS NULL OR n.last_seen_at < to_timestamp(x.ms / 1000.0))`,
+        // Rows are taken in the order of their ids, as hellos do (rollout/greeting-facts.ts): nobody waits in a circle.
+        `WITH held AS (
+           SELECT n.id, x.ms FROM nodes n JOIN unnest($1::uuid[], $2::float8[]) AS x (id, ms) ON n.id = x.id
+            WHERE n.last_seen_at IS NULL OR n.last_seen_at < to_timestamp(x.ms / 1000.0)
+            ORDER BY n.id FOR UPDATE OF n
+         )
+         UPDATE nodes n SET last_seen_at = to_timestamp(held.ms / 1000.0) FROM held WHERE n.id = held.id`,
         [[...seen.keys()], [...seen.values()]],
       );
     } catch (error) {

@@ -3,7 +3,7 @@
  * ports, and takes them down in reverse. Holds no rules of its own; each part's are in its folder.
  */
 import { mkdirSync } from 'node:fs';
-import { availableParallelism, hostname, totalmem } from 'node:os';
+import { availableParallelism, hostname, networkInterfaces, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { loadCatalogue } from '@mastline/firmware-profiles/catalogue';
 import { systemClock } from '@mastline/shared/base/clock';
@@ -42,6 +42,7 @@ import { openMetricsServer } from './observe/metrics-server';
 import { openStatusPage } from './observe/status-page';
 import { usageTally } from './observe/usage-tally';
 import type { DataPlane, LaneFigures, ListenerOutcome, ServicePlan, SlotTraffic } from './ports';
+import { linkShare } from './reconcile/link-share';
 import { Reconciler } from './reconcile/reconciler';
 import { rotateAction } from './rotate-command';
 import { speedTestAction } from './speedtest-command';
@@ -203,7 +204,11 @@ async function open(
     slots: () => modems.slots(),
     onChange: listener => modems.onChange(listener),
     traffic: async () => trafficOf(await dataPlane.metrics()),
-    own: async () => [...(await dataPlane.metrics()).flatMap(lane => lane.own), ...modems.ownTraffic()],
+    own: async () => [
+      ...(await dataPlane.metrics()).flatMap(lane => lane.own),
+      ...modems.ownTraffic(),
+      ...linkShare(control?.linkMoved() ?? [], modems.slots(), networkInterfaces()),
+    ],
   });
 
   let state: DesiredState | null = null;

@@ -41,6 +41,7 @@ import { isTracing } from './observe/spans';
 import { Tallies } from './observe/tallies';
 import { traceQueries } from './observe/traced-queries';
 import { QuotaDesk } from './quota/quota-desk';
+import { openAlerts } from './reconciliation/reconcile';
 import { bringUpToDate, changedSince } from './rollout/publish';
 import { loadSigner } from './rollout/signing';
 import type { Services } from './rpc/context';
@@ -239,7 +240,8 @@ async function startOn(
           ...figures,
           eventLoop,
           now: () => clock.now(),
-          jobs: () => successesOrNull(services),
+          jobs: () => toldOrNull(services, 'the age of jobs', lastSuccesses(services.db)),
+          alerts: () => toldOrNull(services, 'open alerts', openAlerts(services.db)),
         },
         log,
       );
@@ -277,11 +279,15 @@ function poolFigures({ pool }: Database) {
 }
 
 /** A scrape must not fail, or hang, because the database does. */
-async function successesOrNull({ db, clock, log }: Pick<Services, 'db' | 'clock' | 'log'>) {
+async function toldOrNull<T>(
+  { clock, log }: Pick<Services, 'clock' | 'log'>,
+  what: string,
+  answer: Promise<T>,
+): Promise<T | null> {
   try {
-    return await withDeadline(lastSuccesses(db), METRICS_QUERY_DEADLINE_MS, 'asking for runs of jobs', clock);
+    return await withDeadline(answer, METRICS_QUERY_DEADLINE_MS, `asking for ${what}`, clock);
   } catch (error) {
-    log.warn({ err: messageOf(error) }, 'metrics are served without the age of jobs');
+    log.warn({ err: messageOf(error) }, `metrics are served without ${what}`);
     return null;
   }
 }

@@ -23,6 +23,7 @@ import type { EventJournal } from './event-journal';
 import { EVENT_KINDS, EventSync } from './event-sync';
 import { Link, type LinkStatus } from './link';
 import type { LinkSession } from './link-session';
+import { type LinkMoved, LinkTraffic } from './link-traffic';
 import { QUOTA_KINDS, type QuotaKeeper } from './quota-keeper';
 import { RECONCILE_KINDS, ReconcileLink } from './reconcile-link';
 import { Reports } from './reports';
@@ -70,6 +71,8 @@ export interface ControlPlane {
   /** Serves what is on disk, then keeps the link up. Resolves when the state from disk is applied; never waits for the cloud. */
   start(): Promise<void>;
   status(): ControlPlaneStatus;
+  /** What the link has moved since the start, by local address. */
+  linkMoved(): LinkMoved[];
   /**
    * Sends what the spool still has, for at most `deadlineMs`, and ends the link. To be called after the data plane
    * has committed its last usage and before the spool closes. What could not be sent stays in the spool.
@@ -136,6 +139,7 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
       log: log.child('reconcile'),
     });
 
+  const traffic = new LinkTraffic();
   const link = new Link({
     cloudUrl: identity.cloudUrl,
     route: options.route ?? STRAIGHT,
@@ -178,6 +182,7 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
     },
     onMessage: (_up, message) => heard(message),
     onHeard: () => states.contact(),
+    onSocket: socket => traffic.follow(socket),
     onDown: () => {
       session = undefined;
       uplink.end();
@@ -261,6 +266,7 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
       await states.start();
       link.start();
     },
+    linkMoved: () => traffic.moved(),
     status: () => ({
       link: link.status(),
       running: states.running(),

@@ -3,6 +3,7 @@
  * each wait, pings, and bounds on both directions. Dialling again is link.ts; what messages mean is others' work.
  * The only file of the agent that knows `ws`.
  */
+import type { Socket } from 'node:net';
 import type { Clock, Timer } from '@mastline/shared/base/clock';
 import { messageOf } from '@mastline/shared/base/coded-error';
 import { CLOSE } from '@mastline/shared/wire/close-codes';
@@ -57,6 +58,8 @@ export interface SessionOptions {
   onMessage(session: LinkSession, message: Downlink): void;
   /** Anything at all was heard from the authenticated cloud. */
   onHeard(): void;
+  /** The connection stands: for who counts what goes over it. */
+  onSocket?: ((socket: Socket) => void) | undefined;
   /** Called exactly once. */
   onEnd(end: LinkEnd): void;
   clock: Clock;
@@ -153,6 +156,7 @@ export class OpenSession implements LinkSession {
     this.#phase = { is: 'greeting', socket, helloAtMs: clock.monotonicMs() };
     this.#socketGone = new Promise(resolve => socket.once('close', () => resolve()));
     let fault = '';
+    socket.on('upgrade', response => this.#options.onSocket?.(response.socket));
     socket.on('open', () => {
       this.#phase = { is: 'greeting', socket, helloAtMs: clock.monotonicMs() };
       this.#transmit(socket, encodeUplink('hello', hello));

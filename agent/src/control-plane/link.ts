@@ -3,6 +3,7 @@
  * One session's socket is link-session.ts, the rules of waiting are link-policy.ts, and what is said over it is
  * uplink-sync.ts, desired-state.ts and reports.ts.
  */
+import type { Socket } from 'node:net';
 import { Backoff } from '@mastline/shared/base/backoff';
 import type { Clock, Timer } from '@mastline/shared/base/clock';
 import type { Downlink, DownlinkBody } from '@mastline/shared/wire/downlink';
@@ -24,6 +25,8 @@ export interface LinkOptions {
   onUp(session: LinkSession, welcome: DownlinkBody<'welcome'>, roundTripMs: number): void;
   onMessage(session: LinkSession, message: Downlink): void;
   onHeard(): void;
+  /** The connection of each session, for who counts what goes over it. */
+  onSocket?: (socket: Socket) => void;
   /** The session that was handed to `onUp` is over. */
   onDown(): void;
   clock: Clock;

@@ -20,6 +20,8 @@ export interface MetricsSources {
   liveStreams(): number;
   /** When each job last succeeded, in any process; null when the database does not say. */
   jobs(): Promise<{ job: string; succeededAt: number }[] | null>;
+  /** Alerts that nobody and nothing has resolved; null when the database does not say. */
+  alerts(): Promise<{ code: string; cause: string; open: number }[] | null>;
 }
 
 export interface LinkFigures {
@@ -146,12 +148,19 @@ export async function metricsPage(sources: MetricsSources): Promise<string> {
   gauge('database_waiting', 'Queries that wait for a connection.', pool.waiting);
 
   counter('job_runs_total', 'Runs of jobs on this process.', labelled(tallies.jobs, ['job', 'outcome']));
-  const jobs = await sources.jobs();
+  const [jobs, alerts] = await Promise.all([sources.jobs(), sources.alerts()]);
   if (jobs !== null)
     gauge(
       'job_last_success_age_seconds',
       'Since the last success of a job, on any process.',
       jobs.map(({ job, succeededAt }) => ({ labels: { job }, value: (sources.now() - succeededAt) / 1000 })),
+    );
+
+  if (alerts !== null)
+    gauge(
+      'alerts_open',
+      'Alerts that are not resolved, of the whole installation.',
+      alerts.map(({ code, cause, open }) => ({ labels: { code, cause }, value: open })),
     );
 
   counter(

@@ -81,6 +81,16 @@ export async function compareAgain(parts: Parts): Promise<{ days: number; alarms
   return done;
 }
 
+/** Alerts that are not resolved, of all organizations, by code and cause. */
+export async function openAlerts(
+  db: Services['db'],
+): Promise<{ code: string; cause: string; open: number }[]> {
+  const { rows } = await db.pool.query<{ code: string; cause: string; open: number }>(
+    'SELECT code, cause, count(*)::int AS open FROM alerts WHERE resolved_at IS NULL GROUP BY 1, 2 ORDER BY 1, 2',
+  );
+  return rows;
+}
+
 /** Removes what is older than 400 days. Returns the number of days removed. */
 export async function forgetSlotDays(parts: Pick<Services, 'db' | 'clock'>): Promise<number> {
   const before = new Date(parts.clock.now() - KEPT_DAYS * DAY_MS);

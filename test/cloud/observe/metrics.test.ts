@@ -129,6 +129,18 @@ test('runs of jobs are there, and a scrape does without their age while the data
   }
 });
 
+test('open alerts are counted by code and cause', async () => {
+  const series = 'mastline_alerts_open{code="ledger/difference",cause="other-traffic"}';
+  assert.equal((await scrape()).has(series), false);
+  for (const resolved of [null, null, new Date()])
+    await cloud.services.db.pool.query(
+      `INSERT INTO alerts (id, organization_id, key, code, severity, cause, subject_kind, subject_id, since, updated_at, resolved_at)
+       VALUES ($1, $2, $3, 'ledger/difference', 'warning', 'other-traffic', 'slot', 'x', now(), now(), $4)`,
+      [uuidv7(), world.acme.host.active.id, uuidv7(), resolved],
+    );
+  assert.equal((await scrape()).get(series), 2);
+});
+
 test('a counter holds no more labels than it may, whatever it is fed', () => {
   const counts = new Counts();
   const latencies = new LatenciesBy([1]);

@@ -242,7 +242,7 @@ test('as many flows are held as files allow, and it says why there are fewer', (
     holdSeconds: 60,
   });
   const few = holding(ours, { quick: false, fileLimit: 4_096 });
-  assert.equal(few.flows, 1_948);
+  assert.equal(few.flows, 1_998);
   assert.match(few.because ?? '', /file limit of 4096/);
   const danted = holding(
     { ...step, contender: contender('danted', ['socks5']) },
@@ -253,9 +253,37 @@ test('as many flows are held as files allow, and it says why there are fewer', (
 
 test('the table names the verdict and ratios, and keeps quiet where there is nothing to compare', () => {
   const runs = [cpu('mastline', 1, 0.4), cpu('danted', 1, 1)];
-  const lines = tableLines(runs, verdictsOf(runs));
+  const lines = tableLines({ runs, failures: [] }, verdictsOf(runs));
   const ours = lines.find(line => line.includes('mastline')) ?? '';
   assert.match(ours, /0\.400 .* 0\.40 .*AIM 0\.40 of danted/);
+});
+
+test('the table says how many runs of a row have no figure', () => {
+  const runs = [cpu('mastline', 1, 0.4), cpu('mastline', 2, 0.4)];
+  const failures = [{ ...row('mastline'), repeat: 3, reason: 'cut' }];
+  const cells = (tableLines({ runs, failures }, []).find(line => line.includes('mastline')) ?? '').split(
+    / {2,}/,
+  );
+  assert.ok(cells.includes('2 of 3'), cells.join('|'));
+});
+
+test('a load generator that ends without a report is named, with how it ended and what it said', async () => {
+  const workplace = makeWorkplace();
+  const programs = new Programs(reachableFileLimit(), workplace.root);
+  const ends = (script: string) =>
+    runLoad(
+      programs,
+      { ...shell(script), shadowsocks: shell(script), note: '' },
+      { mode: 'echo', access: { kind: 'direct', port: 1 }, targetPort: 1, connections: 1, seconds: 0 },
+    );
+  const shell = (script: string) => ({ command: 'sh', args: ['-c', script] });
+  try {
+    await assert.rejects(ends('echo no room >&2; exit 3'), /ended with code 3 without a report: no room/);
+    await assert.rejects(ends('kill -9 $$'), /was ended by SIGKILL without a report/);
+  } finally {
+    await programs.close();
+    workplace.remove();
+  }
 });
 
 for (const [language, compilers] of [

@@ -15,7 +15,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { type BuildOptions, build } from 'esbuild';
+import { type BuildOptions, build, type Plugin } from 'esbuild';
 
 const root = join(import.meta.dirname, '../..');
 
@@ -30,6 +30,17 @@ const common: BuildOptions = {
   // CommonJS packages inside an ES module bundle call require(): give them one.
   banner: {
     js: "import { createRequire as mastlineCreateRequire } from 'node:module'; const require = mastlineCreateRequire(import.meta.url);",
+  },
+};
+
+/** zod brings its messages in fifty languages, which every thread of the agent would read at its start: English will do. */
+const zodInEnglish: Plugin = {
+  name: 'zod-in-english',
+  setup({ onLoad }) {
+    onLoad({ filter: /[\\/]zod[\\/]v4[\\/]locales[\\/]index\.js$/ }, () => ({
+      contents: 'export { default as en } from "./en.js";',
+      loader: 'js',
+    }));
   },
 };
 
@@ -70,6 +81,7 @@ export async function buildAgent(): Promise<void> {
     // an agent that runs may still load one.
     splitting: true,
     external: ['better-sqlite3', 'serialport', 'bufferutil', 'utf-8-validate'],
+    plugins: [zodInEnglish],
   });
 }
 

@@ -53,8 +53,12 @@ export interface Generator {
 
 const LOAD_DIR = join(import.meta.dirname, 'load');
 const BUILD_DIR = join(import.meta.dirname, '../dist/bench');
-/** A run that is over by more than this is cut. */
+/** A run that is over by more than this is cut by the generator, which then says what had not finished. */
 const SLACK_SECONDS = 30;
+/** Between the end of a child's output and its exit. */
+const EXIT_MS = 1_000;
+/** So much later it is given up, with whatever can be said of it. */
+const SILENCE_SECONDS = 10;
 
 /** Compiles the generator, once for its sources, with the first of `compilers` that is here. */
 export function buildGenerator(compilers: readonly string[] = ['cc', 'gcc', 'clang']): Generator {
@@ -137,7 +141,7 @@ export async function runLoad(
 ): Promise<LoadReport> {
   const load = startLoad(programs, generator, options);
   try {
-    return judged(await load.report((options.seconds + SLACK_SECONDS) * 1000));
+    return judged(await load.report((options.seconds + SLACK_SECONDS + SILENCE_SECONDS) * 1000));
   } finally {
     await load.end();
   }
@@ -221,7 +225,8 @@ function startLoad(programs: Programs, generator: Generator, options: LoadOption
     proceed: () => void child.stdin?.end(),
     async report(deadlineMs: number): Promise<LoadReport> {
       const line = await output.next(deadlineMs);
-      if (line === null) throw new Error(`the load generator said nothing: ${output.errors()}`);
+      if (line === null)
+        throw new Error(`the load generator ${await lastWords(child, deadlineMs)}: ${output.errors()}`);
       return JSON.parse(line) as LoadReport;
     },
     async end() {
@@ -231,6 +236,15 @@ function startLoad(programs: Programs, generator: Generator, options: LoadOption
       await exited;
     },
   };
+}
+
+/** What became of a child that did not report: its exit is told a moment after its output ends. */
+async function lastWords(child: ChildProcess, deadlineMs: number): Promise<string> {
+  if (child.exitCode === null && child.signalCode === null)
+    await Promise.race([once(child, 'exit'), new Promise(resolve => setTimeout(resolve, EXIT_MS).unref())]);
+  if (child.signalCode !== null) return `was ended by ${child.signalCode} without a report`;
+  if (child.exitCode !== null) return `ended with code ${child.exitCode} without a report`;
+  return `said nothing within ${deadlineMs / 1000} s`;
 }
 
 /** Lines of a child's output, one at a time. */

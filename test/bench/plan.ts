@@ -26,8 +26,8 @@ export const QUICK_MS = 52_000;
 const AROUND_SECONDS = 0.25;
 /** A run on a fresh process: start, warm up, open the flows, prove them, stop. */
 const FRESH_SECONDS = 2.5;
-/** Files that a proxy needs beside its flows. */
-const SPARE_FILES = 200;
+/** Files that a proxy needs beside its flows: the agent has about 40. */
+const SPARE_FILES = 100;
 
 export const isMemory = (scenario: ScenarioName): scenario is 'idle' | 'slow-readers' =>
   scenario === 'idle' || scenario === 'slow-readers';

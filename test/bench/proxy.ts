@@ -59,6 +59,7 @@ async function run(options: BenchOptions, args: string[]): Promise<number> {
   const programs = new Programs(reachableFileLimit(), workplace.root);
   const runs: Run[] = [];
   const failures: Failure[] = [];
+  const notes: string[] = [];
   const interrupted = new AbortController();
   const onSignal = () => {
     console.error('\nstopping: everything that was started is ended');
@@ -77,8 +78,9 @@ async function run(options: BenchOptions, args: string[]): Promise<number> {
     const sink = await startSink(programs, generator);
     const bench: Bench = { programs, generator, sink, workplace };
     const contenders = await gather(bench, options, failures);
-    const served = await serveAll(bench, contenders, options, failures);
     const deadline = options.quick ? begun + QUICK_MS : Number.POSITIVE_INFINITY;
+    const servedBy = options.quick ? begun + QUICK_MS / 2 : deadline;
+    const served = await serveAll(bench, contenders, { options, servedBy }, failures);
     const steps = planSteps(
       [...served.keys()],
       options,
@@ -89,11 +91,11 @@ async function run(options: BenchOptions, args: string[]): Promise<number> {
     await measureAll(
       bench,
       { steps, served, options, deadline, interrupted: interrupted.signal },
-      { runs, failures },
+      { runs, failures, notes },
     );
     if (interrupted.signal.aborted) return 130;
     const verdicts = verdictsOf(runs);
-    for (const line of tableLines(runs, verdicts)) console.log(line);
+    for (const line of tableLines({ runs, failures }, verdicts)) console.log(line);
     console.log(
       '\nMedians; a ratio is the median of the ratios within each round; less is better for all but MB/s and conn/s.',
     );
@@ -105,7 +107,16 @@ async function run(options: BenchOptions, args: string[]): Promise<number> {
     const command = ['npm run bench:proxy', ...(args.length > 0 ? ['--', ...args] : [])].join(' ');
     if (options.json !== null) {
       const peers = contenders.map(({ name, version, threads, note }) => ({ name, version, threads, note }));
-      const report = { command, endedAt: new Date().toISOString(), machine, peers, runs, failures, verdicts };
+      const report = {
+        command,
+        endedAt: new Date().toISOString(),
+        machine,
+        peers,
+        runs,
+        failures,
+        notes,
+        verdicts,
+      };
       writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);
     }
     console.log(`\n${command}: ${runs.length} runs in ${((performance.now() - begun) / 1000).toFixed(0)} s`);
@@ -183,9 +194,10 @@ const failure = (proxy: Failure['proxy'], reason: string): Failure => ({
 async function serveAll(
   bench: Bench,
   contenders: readonly Contender[],
-  options: BenchOptions,
+  how: { options: BenchOptions; servedBy: number },
   failures: Failure[],
 ): Promise<Map<Contender, Served | null>> {
+  const { options, servedBy } = how;
   const all = new Map<Contender, Served | null>();
   for (const contender of contenders) {
     if (!options.scenarios.some(isRate)) {
@@ -193,6 +205,8 @@ async function serveAll(
       continue;
     }
     try {
+      // The agent is the first.
+      if (all.size > 0 && performance.now() > servedBy) throw new Error(NO_TIME);
       const served = await serve(bench, contender);
       const protocols = contender.protocols.filter(protocol => options.protocols.includes(protocol));
       for (const protocol of protocols) await warmUp(bench, served, protocol);
@@ -216,7 +230,7 @@ interface Work {
 async function measureAll(
   bench: Bench,
   work: Work,
-  into: { runs: Run[]; failures: Failure[] },
+  into: { runs: Run[]; failures: Failure[]; notes: string[] },
 ): Promise<void> {
   const { steps, options, deadline } = work;
   const sizes = sizesOf(options.quick);
@@ -250,6 +264,7 @@ async function measureAll(
     }
   }
   progress('');
+  into.notes.push(...told);
   for (const line of told) console.log(line);
 }
 

@@ -29,7 +29,12 @@ const COLUMNS: Record<Figure, { title: string; show(value: number): string }> = 
 const REFERENCES: ProxyName[] = ['danted', 'microsocks', 'ss-libev'];
 const NONE = '·';
 
-export function tableLines(runs: readonly Run[], verdicts: readonly Verdict[]): string[] {
+/** Runs that failed count: a row says how many of its runs have a figure. */
+export function tableLines(
+  of: { runs: readonly Run[]; failures: readonly Failure[] },
+  verdicts: readonly Verdict[],
+): string[] {
+  const { runs } = of;
   const lines: string[] = [];
   for (const scenario of SCENARIOS) {
     const rows = rowsOf(runs).filter(row => row.scenario === scenario);
@@ -47,7 +52,7 @@ export function tableLines(runs: readonly Run[], verdicts: readonly Verdict[]): 
         '/best peer',
         'verdict',
       ],
-      ...rows.toSorted(byProtocolThenFigure(runs, main)).map(row => cellsOf(runs, row, figures, verdicts)),
+      ...rows.toSorted(byProtocolThenFigure(runs, main)).map(row => cellsOf(of, row, figures, verdicts)),
     ];
     lines.push('', TITLES[scenario], ...aligned(cells));
   }
@@ -55,13 +60,15 @@ export function tableLines(runs: readonly Run[], verdicts: readonly Verdict[]): 
 }
 
 function cellsOf(
-  runs: readonly Run[],
+  of: { runs: readonly Run[]; failures: readonly Failure[] },
   row: RowKey,
   figures: Figure[],
   verdicts: readonly Verdict[],
 ): string[] {
+  const { runs } = of;
   const main = figures[0] ?? 'cpuSecondsPerGB';
   const own = runs.filter(run => sameRow(run, row));
+  const failed = of.failures.filter(one => one.repeat !== null && isOfRow(one, row)).length;
   const ratioTo = (other: RowKey | null) => {
     if (!other || sameRow(other, row)) return NONE;
     // What many flows cost together may only stand beside as many.
@@ -87,12 +94,18 @@ function cellsOf(
       return value === null ? NONE : COLUMNS[figure].show(value);
     }),
     String(own.reduce((most, run) => Math.max(most, run.flows), 0)),
-    String(own.length),
+    failed > 0 ? `${own.length} of ${own.length + failed}` : String(own.length),
     ...REFERENCES.map(name => ratioTo(rowOf(runs, row, name))),
     best && bestRatio !== NONE ? `${bestRatio} ${best.proxy}` : NONE,
     judged.map(verdictText).join('; '),
   ];
 }
+
+const isOfRow = (failure: Failure, row: RowKey) =>
+  failure.proxy === row.proxy &&
+  failure.protocol === row.protocol &&
+  failure.scenario === row.scenario &&
+  failure.threads === row.threads;
 
 /** One verdict in words: what was reached, and the numbers. */
 export function verdictText(verdict: Verdict): string {

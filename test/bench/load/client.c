@@ -126,6 +126,8 @@ static void speak(struct flow *flow) {
   }
 }
 
+static bool is_bulk(void) { return given->mode == DOWNLOAD || given->mode == UPLOAD || given->mode == DUPLEX; }
+
 /** Sends commands and payload while the kernel takes them. BROKEN ends the flow. */
 static int write_on(struct flow *flow) {
   for (int turn = 0; turn < TURNS; turn++) {
@@ -143,11 +145,13 @@ static int write_on(struct flow *flow) {
     } else {
       int flushed = flow_flush(flow);
       if (flushed != 0) return flushed == WOULD_BLOCK ? 0 : BROKEN;
-      if (given->mode != UPLOAD && given->mode != DUPLEX && given->mode != DOWNLOAD) return 0;
+      if (!is_bulk()) return 0;
       ask(flow);
       if (flow->queued_bytes == 0) return 0;
     }
   }
+  /* Payload that ended with the last turn: nothing else may ever call again, when all that comes has come. */
+  if (is_bulk() && flow->queued_bytes == 0 && flow->payload == 0 && flow_flush(flow) == 0) ask(flow);
   return 0;
 }
 

@@ -15,6 +15,7 @@ import { cloudAddress } from './control-plane/cloud-request';
 import { type CloudRoute, cloudRoute, STRAIGHT, shownProxy } from './control-plane/cloud-route';
 import { cloudTime } from './control-plane/cloud-time';
 import { controlPlane } from './control-plane/control-plane';
+import { storedState } from './control-plane/desired-state';
 import { enrol } from './control-plane/enrolment';
 import { EventJournal } from './control-plane/event-journal';
 import { watchNode } from './control-plane/node-watch';
@@ -32,6 +33,7 @@ import { SYSTEM_ROOTS } from './modem-plane/discovery/system-roots';
 import { cycleUsb } from './modem-plane/discovery/usb-power';
 import { LeakGuard } from './modem-plane/leak-guard';
 import { createModemPlane } from './modem-plane/modem-plane';
+import { ProfileShelf } from './modem-plane/profile-shelf';
 import { toldToCustomer } from './modem-plane/rotation-office';
 import type { SlotConfig } from './modem-plane/slot-config';
 import type { SlotSource } from './modem-plane/slot-source';
@@ -135,18 +137,24 @@ async function open(
   closeWith(() => journal.close());
 
   const slots = config.slots.filter(slot => slot !== 'discover');
+  const profiles = new ProfileShelf({ own: loadCatalogue, log: log.child('profiles') });
+  // Slots of the configuration may name one that came from the cloud.
+  profiles.adopt((await storedState(store, identity))?.profiles ?? []);
   // There before the first plan is applied, hence before anything can ask for a rotation.
   let flowCounter: Pick<DataPlane, 'openFlows' | 'metrics'> | undefined;
   const modems = createModemPlane({
     slots,
     sources: [
-      ...(config.slots.includes('discover') ? [discoveryOf(config.dataDir, slots, log)] : []),
+      ...(config.slots.includes('discover')
+        ? [discoveryOf({ dataDir: config.dataDir, slots, profiles, log })]
+        : []),
       new VirtualSlots({
         stateDir: config.virtual ?? join(config.dataDir, 'virtual'),
         clock: systemClock,
         log: log.child('virtual'),
       }),
     ],
+    profiles,
     echoUrls: config.echoUrls,
     dataDir: config.dataDir,
     clock: systemClock,
@@ -243,6 +251,8 @@ async function open(
     apply: async next => {
       await quotas.adopt(next);
       state = next;
+      // Without a state (the lease has run out) modems are driven on as they were.
+      if (next !== null) profiles.adopt(next.profiles ?? []);
       modems.rotations.schedule(next?.rotations ?? []);
       return applyPlan();
     },
@@ -329,15 +339,25 @@ function trafficOf(lanes: readonly LaneFigures[]): SlotTraffic[] {
 }
 
 /** Finds the modems on USB; numbers that the configuration gives out stay free. */
-function discoveryOf(dataDir: string, slots: readonly SlotConfig[], log: Log): SlotSource {
-  const profiles = loadCatalogue();
+function discoveryOf(frame: {
+  dataDir: string;
+  slots: readonly SlotConfig[];
+  profiles: ProfileShelf;
+  log: Log;
+}): SlotSource {
+  const { dataDir, slots, profiles, log } = frame;
   const discovery = new Discovery({
-    profiles,
+    profiles: () => profiles.all(),
     book: new SlotBook({ dataDir, reserved: new Set(slots.map(slot => slot.slot)) }),
     clock: systemClock,
     log: log.child('discovery'),
   });
-  return discoveredSlots(discovery, { profiles, dev: SYSTEM_ROOTS.dev });
+  return discoveredSlots(discovery, {
+    get profiles() {
+      return profiles.all();
+    },
+    dev: SYSTEM_ROOTS.dev,
+  });
 }
 
 interface EnrolFrame {

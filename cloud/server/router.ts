@@ -1,6 +1,7 @@
 /** Joins every domain's api.ts; the only file that imports them. */
 import { connectionsRouter, eventsRouter } from './connections/api';
 import { credentialsRouter, endpointsRouter, nodesRouter } from './fleet/api';
+import { profilesRouter } from './fleet/profile-api';
 import { modemsRouter, rotationLinksRouter, rotationsRouter } from './fleet/rotation-api';
 import { viewerRouter } from './identity/api';
 import { overviewRouter, systemRouter } from './insight/api';
@@ -22,6 +23,7 @@ export const appRouter = router({
   reconciliation: reconciliationRouter,
   rotations: rotationsRouter,
   rotationLinks: rotationLinksRouter,
+  profiles: profilesRouter,
 });
 export type AppRouter = typeof appRouter;
 

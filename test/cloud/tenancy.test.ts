@@ -136,6 +136,9 @@ test('every procedure is covered by this test', () => {
     'rotationLinks.list',
     'rotationLinks.create',
     'rotationLinks.revoke',
+    'profiles.list',
+    'profiles.ship',
+    'profiles.withdraw',
   ];
   assert.deepEqual(Object.keys(appRouter._def.procedures).sort(), known.sort());
 });
@@ -269,6 +272,9 @@ test('nobody without a log-in gets past any procedure', async () => {
     () => api.nodes.setCertificate({ nodeId: world.acme.node.id, certificate: null }),
     () => api.modems.get({ slotId: uuidv7() }),
     () => api.reconciliation.ofSlot({ slotId: uuidv7() }),
+    () => api.profiles.list(),
+    () => api.profiles.ship({ profile: {} }),
+    () => api.profiles.withdraw({ id: 'vendor/model' }),
     () => api.rotations.start({ slotId: uuidv7(), waitMs: 0 }),
     () => api.rotations.get({ slotId: uuidv7(), id: uuidv7(), waitMs: 0 }),
     () => api.rotations.setSchedule({ slotId: uuidv7(), schedule: null }),

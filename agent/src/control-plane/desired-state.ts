@@ -248,3 +248,19 @@ function problemsIn(outcomes: readonly ListenerOutcome[]): StateReport['problems
     problem ? [{ code: problem.code, message: problem.message, endpointId }] : [],
   );
 }
+
+/** The state that is on disk, if it is to be believed; for what has to be known before the control plane starts. */
+export async function storedState(
+  store: Pick<StateStore, 'signedState'>,
+  identity: Identity,
+): Promise<DesiredState | null> {
+  try {
+    const signed = await store.signedState();
+    if (!signed) return null;
+    const verdict = verifyState(signed, { ...identity, floor: NOTHING });
+    return verdict.is === 'refused' ? null : verdict.state;
+  } catch {
+    // Named by the keeper, which starts with the same file.
+    return null;
+  }
+}

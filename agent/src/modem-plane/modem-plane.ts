@@ -56,9 +56,9 @@ class Plane implements RotatingModemPlane {
   readonly #roster: SlotRoster;
   readonly #speedTests: SpeedTestDesk;
   readonly #ladders = {
-    hilink: rotationLadder('hilink'),
-    at: rotationLadder('at'),
-    mbim: rotationLadder('mbim'),
+    hilink: rotationLadder('hilink', () => this.#options.profiles()),
+    at: rotationLadder('at', () => this.#options.profiles()),
+    mbim: rotationLadder('mbim', () => this.#options.profiles()),
   };
   readonly #rungs = recoveryLadder(() => this.#options.profiles());
   readonly #record: RecoveryRecord;
@@ -115,6 +115,7 @@ class Plane implements RotatingModemPlane {
         void this.#networks.keep();
       });
     }
+    this.#options.onProfiles(changed => void this.#networks.after(() => this.#takeProfiles(changed)));
     await this.#networks.keep();
     this.#repair = clock.every(REPAIR_EVERY_MS, () => void this.#networks.keep());
     if (this.#options.traffic) this.#traffic = clock.every(TRAFFIC_EVERY_MS, () => void this.#countTraffic());
@@ -212,6 +213,16 @@ class Plane implements RotatingModemPlane {
   async #follow(source: SlotSource): Promise<void> {
     if (this.#closed) return;
     if (await this.#roster.follow(source)) this.#changed();
+  }
+
+  /** A modem that is driven by a profile that is another now is taken up anew; the others are left alone. */
+  async #takeProfiles(changed: ReadonlySet<string>): Promise<void> {
+    if (this.#closed) return;
+    for (const one of this.#roster.all()) {
+      const { api } = one.config;
+      if (api.kind === 'at' && changed.has(api.profile)) one.reconfigure(one.config);
+    }
+    void this.#networks.keep();
   }
 
   #changed(): void {

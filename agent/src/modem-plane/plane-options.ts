@@ -13,6 +13,7 @@ import type { SlotTraffic } from '../ports';
 import type { PowerOutcome, PowerWay } from './discovery/usb-power';
 import type { SpeedTestUrls } from './health/speed-test';
 import type { LeakGuard } from './leak-guard';
+import { ProfileShelf } from './profile-shelf';
 import type { RotationTimes } from './rotation';
 import type { RotationLimits } from './rotation-desk';
 import { type RunIp, runIp } from './run-ip';
@@ -31,8 +32,8 @@ export interface ModemPlaneOptions {
   log: Log;
   /** Slots that come and go, beside the configured ones, which have the right of way. The plane starts and closes them. */
   sources?: readonly SlotSource[];
-  /** Firmware profiles; those that come with the program when left out. */
-  profiles?: readonly Profile[];
+  /** Firmware profiles; those that come with the program when left out. A shelf's may change while the plane runs. */
+  profiles?: readonly Profile[] | ProfileShelf;
   /** How `ip` is run; tests may listen in. */
   runIp?: RunIp;
   /** Without it only routing rules keep what is a slot's from leaving by another link. The plane closes it. */
@@ -69,8 +70,10 @@ export interface RecoveryChoices {
 export type CheckedOptions = Omit<ModemPlaneOptions, 'slots' | 'runIp' | 'profiles' | 'now'> & {
   slots: SlotConfig[];
   runIp: RunIp;
-  /** Read when first asked for. */
+  /** As they are now; read when first asked for. */
   profiles: () => readonly Profile[];
+  /** Calls back with the ids of profiles that have changed. */
+  onProfiles: (listener: (changed: ReadonlySet<string>) => void) => void;
   now: () => number;
 };
 
@@ -85,11 +88,15 @@ export function checkOptions(options: ModemPlaneOptions): CheckedOptions {
   for (const [i, slot] of slots.entries())
     if (slots.findIndex(other => other.slot === slot.slot) !== i)
       throw new CodedError('modem/config', `slots[${i}].slot: number ${slot.slot} is given twice`);
-  const profiles = once(() => options.profiles ?? loadCatalogue());
+  const { profiles: given } = options;
+  const profiles = given instanceof ProfileShelf ? () => given.all() : once(() => given ?? loadCatalogue());
   for (const [i, { api }] of slots.entries())
     if (api.kind === 'at') checkProfile(api.profile, profiles(), `slots[${i}].api.profile`);
   const now = options.now ?? options.clock.now;
-  return { ...options, slots, echoUrls, profiles, runIp: options.runIp ?? runIp, now };
+  const onProfiles: CheckedOptions['onProfiles'] = listener => {
+    if (given instanceof ProfileShelf) given.onChange(listener);
+  };
+  return { ...options, slots, echoUrls, profiles, onProfiles, runIp: options.runIp ?? runIp, now };
 }
 
 /** Parsed as the kind it means to be, so that the wrong field is named and not the union. */

@@ -19,7 +19,9 @@ export type Permission =
   /** Give a modem another address now. */
   | 'modem:rotate'
   /** Links and schedules that do. */
-  | 'modem:manage';
+  | 'modem:manage'
+  /** Firmware profiles for all nodes; of operators only (fleet/profiles.ts). */
+  | 'profile:manage';
 
 const EVERYTHING: readonly Permission[] = [
   'usage:read',
@@ -35,6 +37,7 @@ const EVERYTHING: readonly Permission[] = [
   'node:write',
   'modem:rotate',
   'modem:manage',
+  'profile:manage',
 ];
 const READING: readonly Permission[] = [
   'usage:read',
@@ -51,7 +54,7 @@ const GRANTS: Record<Role, readonly Permission[]> = {
   member: [...READING, 'modem:rotate'],
   viewer: READING,
   billing: ['usage:read'],
-  fleet: [...READING, 'node:write', 'modem:rotate', 'modem:manage'],
+  fleet: [...READING, 'node:write', 'modem:rotate', 'modem:manage', 'profile:manage'],
   support: READING,
 };
 

@@ -45,6 +45,8 @@ export interface NodeSettings {
   slotLimits?: { slot: number; limits: FlowLimits }[];
   /** Slots that get another address by themselves. */
   rotations?: SlotSchedule[];
+  /** Firmware profiles that operators ship. */
+  profiles?: { id: string }[];
   /** Paths on the node. */
   certificate?: { certFile: string; keyFile: string } | null;
 }
@@ -52,7 +54,7 @@ export interface NodeSettings {
 /** A desired state without its revision and time. What nobody has set is left out, so that hashes stay as they were. */
 export type Content = Pick<
   DesiredState,
-  'format' | 'nodeId' | 'leaseSeconds' | 'endpoints' | 'credentials' | 'rotations'
+  'format' | 'nodeId' | 'leaseSeconds' | 'endpoints' | 'credentials' | 'rotations' | 'profiles'
 > & { slotLimits?: SlotLimits[] };
 
 /** Each credential is bound to the endpoints of its own organization: a node serves many. */
@@ -84,6 +86,7 @@ export function compileContent(settings: NodeSettings): Content {
     .sort((a, b) => compare(a.id, b.id));
   const slotLimits = [...(settings.slotLimits ?? [])].sort((a, b) => a.slot - b.slot);
   const rotations = [...(settings.rotations ?? [])].sort((a, b) => a.slot - b.slot);
+  const profiles = [...(settings.profiles ?? [])].sort((a, b) => compare(a.id, b.id));
   return {
     format: 1,
     nodeId: settings.nodeId,
@@ -92,6 +95,7 @@ export function compileContent(settings: NodeSettings): Content {
     credentials,
     ...(slotLimits.length > 0 ? { slotLimits } : {}),
     ...(rotations.length > 0 ? { rotations } : {}),
+    ...(profiles.length > 0 ? { profiles } : {}),
   };
 }
 

@@ -53,6 +53,7 @@ export interface SettingsRow {
   slot_limits: { number: number; limits: unknown }[] | null;
   certificate: unknown;
   rotations: { slot_number: number; schedule: RotationSchedule }[] | null;
+  profiles: { id: string }[] | null;
 }
 
 /**
@@ -76,7 +77,8 @@ export const settingsColumns = (node: string) => `
   (SELECT json_agg(s) FROM (SELECT number, limits FROM slots
                              WHERE node_id = ${node} AND limits <> '{}'::jsonb) s) AS slot_limits,
   (SELECT certificate FROM nodes WHERE id = ${node}) AS certificate,
-  (SELECT json_agg(r) FROM (SELECT slot_number, schedule FROM rotation_schedules WHERE node_id = ${node}) r) AS rotations`;
+  (SELECT json_agg(r) FROM (SELECT slot_number, schedule FROM rotation_schedules WHERE node_id = ${node}) r) AS rotations,
+  (SELECT json_agg(profile) FROM shipped_profiles) AS profiles`;
 
 /** The row with its secrets opened. */
 export function settingsOf(nodeId: string, row: SettingsRow, secrets: SecretStore): NodeSettings {
@@ -99,6 +101,7 @@ export function settingsOf(nodeId: string, row: SettingsRow, secrets: SecretStor
       limits: readLimits(limits),
     })),
     certificate: readCertificate(row.certificate),
+    profiles: row.profiles ?? [],
     rotations: (row.rotations ?? []).map(each => ({ slot: each.slot_number, schedule: each.schedule })),
   };
 }

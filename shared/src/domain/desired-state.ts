@@ -7,6 +7,8 @@ import { Credential, Endpoint } from './endpoint';
 import { FlowLimits } from './flow-limits';
 import { SlotSchedule } from './rotation';
 
+export const MAX_SHIPPED_PROFILES = 64;
+
 /** What all flows through one slot may use together, whoever they belong to. */
 export const SlotLimits = z.looseObject({
   slot: z.int().min(0).max(65_535),
@@ -27,6 +29,14 @@ export const DesiredState = z.looseObject({
   credentials: z.array(Credential).max(65_536),
   /** Slots that get another address by themselves. Missing: as the node's own configuration says. */
   rotations: z.array(SlotSchedule).max(256).optional(),
+  /**
+   * Firmware profiles beside, or instead of, those that the agent came with. Each is parsed on its own
+   * (shared/src/profile/schema.ts): one that an agent does not understand costs it that one only.
+   */
+  profiles: z
+    .array(z.looseObject({ id: z.string().min(1).max(128) }))
+    .max(MAX_SHIPPED_PROFILES)
+    .optional(),
   /** Of slots that have limits. */
   slotLimits: z.array(SlotLimits).max(4096).optional(),
 });

@@ -167,6 +167,11 @@ export function portalContext(
         nodes: input =>
           called('system.nodes', input, who => operatorsOnly(who, lagPage(cloud.system, input))),
       },
+      profiles: {
+        list: () => called('profiles.list', undefined, () => []),
+        ship: input => called('profiles.ship', input, () => ({ id: 'vendor/model' })),
+        withdraw: input => called('profiles.withdraw', input, () => undefined),
+      },
       endpoints: {
         list: () => called('endpoints.list', undefined, who => (isCustomer(who) ? cloud.endpoints : [])),
         setProtocols: input =>

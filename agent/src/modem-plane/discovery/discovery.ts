@@ -60,7 +60,8 @@ export interface DiscoveredModem {
 }
 
 export interface DiscoveryOptions {
-  profiles: readonly Profile[];
+  /** A function is asked at each look. */
+  profiles: readonly Profile[] | (() => readonly Profile[]);
   book: SlotBook;
   clock: Clock;
   log: Log;
@@ -208,7 +209,8 @@ export class Discovery {
     // By path, so that a first start numbers the slots as one would count the ports.
     const inOrder = [...this.#known.values()].sort((a, b) => compareUsbPaths(a.device.path, b.device.path));
     for (const known of inOrder) {
-      const { profiles } = this.#options;
+      const { profiles: given } = this.#options;
+      const profiles = typeof given === 'function' ? given() : given;
       const configurations = known.descriptors === null ? null : configurationsIn(known.descriptors);
       const { device, identity } = known;
       const verdict = assess({ device, profiles, configurations, identity });

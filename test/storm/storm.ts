@@ -58,6 +58,8 @@ const ROTATE_EVERY_MS = 2500;
 const CALLS_AT_ONCE = 3;
 const LASTS_MS = [1000, 8000] as const;
 const COME_UP_MS = 120_000;
+/** The deadline of a rotation, its way back and a verb's own deadline. */
+const ROTATION_MS = 420_000;
 const SHOW_MS = 300_000;
 /** A refused connection is dialled again after five minutes at most. */
 const CALM_DOWN_MS = 420_000;
@@ -130,6 +132,12 @@ class Storm {
     const before = this.#programs.holdings();
     say(`seed ${seed}: ${count} modems are up, ${kind}; ${seconds} s of storm`);
     await this.#rage(begin);
+    // One that has just begun has its own deadlines, which are longer than it takes a cause to show.
+    await this.#until(ROTATION_MS, 'rotations end', async () =>
+      (await this.#programs.slots())
+        .filter(one => one.state === 'rotating')
+        .map(one => `slot ${one.slot}: ${one.reason}`),
+    );
     say('last act: lasting misfortunes');
     await this.#lastAct();
     await this.#until(CALM_DOWN_MS, 'calm: everything is well again', () => this.#unwell());

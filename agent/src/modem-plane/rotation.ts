@@ -34,6 +34,8 @@ const DRAIN_LOOK_MS = 100;
 const VERIFY_MS = 25_000;
 const VERIFY_PAUSE_MS = 500;
 const RETRY_PAUSE_MS = 1000;
+/** A SIM is not there for a moment after every restart: what only a person can mend counts when it lasts. */
+const HOPELESS_AFTER_MS = 15_000;
 /** A modem that was told to restart answers on for a while. */
 const GONE_WITHIN_MS = 15_000;
 const LONGER_DWELL = 3;
@@ -45,6 +47,8 @@ export interface RotationParts {
     ModemDriver,
     'connect' | 'disconnect' | 'radio' | 'reattach' | 'reset' | 'bearer'
   > | null;
+  /** Why only a person can make it connect now (SIM locked or pulled out); null when it may connect. */
+  hopeless: () => string | null;
   clock: Clock;
   /** Every address that the outside sees now, the preferred one first; rejects when nobody tells. */
   askExit: (signal: AbortSignal) => Promise<readonly string[]>;
@@ -251,8 +255,16 @@ class Run {
 
   /** Again and again while the modem is away or busy. */
   async #connect(signal: AbortSignal): Promise<Outcome<Bearer>> {
+    const { clock, hopeless } = this.#parts;
     let last: Outcome<Bearer> = aborted('the modem is gone');
+    let hopelessSince: number | null = null;
     while (!signal.aborted) {
+      // Nobody waits minutes for a SIM that asks for its PIN; one that restarts is away for a moment.
+      const why = hopeless();
+      if (why === null) hopelessSince = null;
+      else hopelessSince ??= clock.monotonicMs();
+      if (why !== null && clock.monotonicMs() - (hopelessSince ?? 0) >= HOPELESS_AFTER_MS)
+        return aborted(why);
       const driver = this.#parts.driver();
       if (driver) last = await driver.connect(null);
       if (last.ok || last.fault.kind === 'locked' || last.fault.kind === 'unsupported') return last;

@@ -37,6 +37,8 @@ export interface RotatedSlot {
   identity: () => ModemIdentity;
   registration: () => Registration | null;
   driver: () => ModemDriver | null;
+  /** Why only a person can make it connect now; null when it may connect. */
+  hopeless: () => string | null;
   way: () => { localAddress: string | null; dnsServers: readonly string[] };
   /** Asks the machine: null when it may begin, else why not. */
   mayBegin: () => string | null;
@@ -108,6 +110,7 @@ export class SlotRotation {
       const end = await rotate({
         steps: statistics.order(ladder, key.modem, key.carrier),
         driver: modem.driver,
+        hopeless: modem.hopeless,
         clock,
         askExit: over => this.#exitNow(over),
         openFlows,

@@ -16,6 +16,7 @@ import { type PathFigures, PathWatch } from './health/path-watch';
 import { FRESH, type Machine, type MachineEvent, shown, step } from './machine';
 import { ModemWatch, NO_IDENTITY } from './modem-watch';
 import type { PinKeeper } from './pin-keeper';
+import { TREATMENTS } from './recovery/plan';
 import { Recovery, type RecoveryOptions } from './recovery/recovery';
 import type { RungTools } from './recovery/rungs';
 import type { RotationReport } from './rotation-desk';
@@ -242,6 +243,10 @@ export class SlotSupervisor {
       identity: () => this.#identity,
       registration: () => this.#watch?.registration() ?? null,
       driver: () => this.#driver(),
+      hopeless: () => {
+        const { cause, reason } = this.#judge();
+        return cause !== null && TREATMENTS[cause].rungs.length === 0 ? reason : null;
+      },
       way: () => ({ localAddress: this.#sourceAddress(), dnsServers: this.#dnsServers() }),
       mayBegin: () => {
         this.#verdict();

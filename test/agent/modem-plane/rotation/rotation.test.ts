@@ -22,6 +22,7 @@ async function turn(steps: RotationStep[], over: Partial<RotationParts> = {}) {
     rotate({
       steps,
       driver: () => now.driver,
+      hopeless: () => null,
       clock: now.time,
       askExit: async () => {
         const { address, carries } = now.carrier.status();
@@ -122,6 +123,30 @@ test('a sticky carrier ends in a collision after every method, connected, never 
   );
   assert.is(end.connected, true);
   assert.is(now.carrier.status().connection, 901);
+});
+
+test('a modem that only a person can connect is not waited for to the deadline, and the reason is told', async () => {
+  now = await rig();
+  let locked = false;
+  const { driver } = now;
+  const end = await turn([DATA, DATA], {
+    driver: () =>
+      Object.assign(Object.create(driver), {
+        disconnect: async () => {
+          locked = true;
+          return driver.disconnect();
+        },
+        connect: async () => ({
+          ok: false,
+          fault: { kind: 'failed', code: 'test/not-registered', message: 'not registered' },
+        }),
+      }),
+    hopeless: () => (locked ? 'PIN needed: the SIM asks for its PIN' : null),
+  });
+  assert.is(end.kind, 'failed');
+  assert.is(end.connected, false);
+  assert.match(end.reason, /the SIM asks for its PIN/);
+  assert.ok(end.tookMs < 90_000, `${end.tookMs} ms`);
 });
 
 test('the modem saying "connected" is not enough: an address that nobody sees is a failure', async () => {

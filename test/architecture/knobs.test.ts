@@ -73,7 +73,7 @@ const SIMULATORS: Record<string, Simulator> = {
     tested: {
       ...rows(STICKS, ['address', 'data', 'connection']),
       ...rows(MIXED, ['api']),
-      ...rows('storm/misfortunes.ts', ['carrier', 'register', 'sim']),
+      ...rows('storm/misfortunes.ts', ['carrier', 'credit', 'register', 'sim']),
     },
   },
   'carrier of a running virtual modem': {
@@ -81,7 +81,7 @@ const SIMULATORS: Record<string, Simulator> = {
     tested: {
       sticky: 'storm/misfortunes.ts',
       ...rows('agent/modem-plane/rotation/rotation.test.ts', ['connectDelayMs', 'holdsAddressMs']),
-      registrationDelayMs: HILINK,
+      ...rows(HILINK, ['registrationDelayMs', 'throttle']),
     },
   },
 };

@@ -48,12 +48,21 @@ export interface CarrierStatus {
   connectDelayMs: number;
 }
 
+/** Whoever dials more often than `times` within `withinMs` waits so much longer for a connection. */
+export interface Throttle {
+  times: number;
+  withinMs: number;
+  penaltyMs: number;
+}
+
 export class VirtualCarrier {
   readonly #options: CarrierOptions;
   #registered = false;
   #connection: CarrierStatus['connection'] = DISCONNECTED;
   #dataSwitch = true;
   #carries = true;
+  #throttle: Throttle | null = null;
+  #dialled: number[] = [];
   #credit = true;
   #sticky = false;
   #holdsAddressMs = 0;
@@ -110,7 +119,7 @@ export class VirtualCarrier {
     if (!this.#registered || this.#connection !== DISCONNECTED) return;
     this.#connection = CONNECTING;
     this.#timer?.cancel();
-    this.#timer = this.#options.clock.after(this.#connectDelayMs, () => {
+    this.#timer = this.#options.clock.after(this.#connectDelayMs + this.#penalty(), () => {
       this.#address = this.#pick();
       this.#sessions += 1;
       this.#apply().then(() => {
@@ -175,11 +184,13 @@ export class VirtualCarrier {
   }
 
   set(knobs: {
+    throttle?: Throttle | null;
     sticky?: boolean;
     holdsAddressMs?: number;
     registrationDelayMs?: number;
     connectDelayMs?: number;
   }): void {
+    if (knobs.throttle !== undefined) this.#throttle = knobs.throttle;
     if (knobs.holdsAddressMs !== undefined) this.#holdsAddressMs = knobs.holdsAddressMs;
     if (knobs.sticky !== undefined) this.#sticky = knobs.sticky;
     if (knobs.registrationDelayMs !== undefined) this.#registrationDelayMs = knobs.registrationDelayMs;
@@ -190,6 +201,14 @@ export class VirtualCarrier {
   async close(): Promise<void> {
     this.#timer?.cancel();
     await this.#applied;
+  }
+
+  #penalty(): number {
+    if (this.#throttle === null) return 0;
+    const { times, withinMs, penaltyMs } = this.#throttle;
+    const now = this.#options.clock.monotonicMs();
+    this.#dialled = [...this.#dialled.filter(at => now - at < withinMs), now];
+    return this.#dialled.length > times ? penaltyMs : 0;
   }
 
   /** Sticky CGNAT gives the last address again; others give the next of the pool. */

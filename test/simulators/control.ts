@@ -11,7 +11,8 @@
  *     POST /modems/N/data                {"carries":false}   connected by its own word, carries nothing
  *     POST /modems/N/connection          {"up":false}        the data switch
  *     POST /modems/N/api                 {"mode":"up"|"hang"|"dead"}; an AT or MBIM modem that is dead is off the bus
- *     POST /modems/N/carrier             {"sticky":…,"holdsAddressMs":…,"registrationDelayMs":…,"connectDelayMs":…}
+ *     POST /modems/N/carrier             {"sticky":…,"holdsAddressMs":…,"registrationDelayMs":…,"connectDelayMs":…,
+ *                                        "throttle":{"times":…,"withinMs":…,"penaltyMs":…}}
  *     POST /modems/N/credit              {"left":false}      a page that wants money answers whatever is asked
  *     POST /modems/N/register            loses the network and registers again
  *     POST /modems/N/sim                 {"state":"ready"|"pin"|"absent"}, of AT and MBIM modems
@@ -49,6 +50,11 @@ const Knobs = {
     holdsAddressMs: Delay.optional(),
     registrationDelayMs: Delay.optional(),
     connectDelayMs: Delay.optional(),
+    /** Of HiLink sticks, which dial by themselves. */
+    throttle: z
+      .strictObject({ times: z.int().min(0).max(1000), withinMs: Delay, penaltyMs: Delay })
+      .nullable()
+      .optional(),
   }),
   credit: z.strictObject({ left: z.boolean() }),
   register: z.strictObject({}),
@@ -154,7 +160,7 @@ async function turn({ carrier, modem }: VirtualSlot, knob: string, body: unknown
     case 'api':
       return modem.setMode(parseOrExplain(Knobs.api, body, 'api').mode);
     case 'carrier': {
-      const { sticky, holdsAddressMs, registrationDelayMs, connectDelayMs } = parseOrExplain(
+      const { sticky, holdsAddressMs, registrationDelayMs, connectDelayMs, throttle } = parseOrExplain(
         Knobs.carrier,
         body,
         'carrier',
@@ -162,6 +168,7 @@ async function turn({ carrier, modem }: VirtualSlot, knob: string, body: unknown
       carrier.set({
         ...(sticky === undefined ? {} : { sticky }),
         ...(holdsAddressMs === undefined ? {} : { holdsAddressMs }),
+        ...(throttle === undefined ? {} : { throttle }),
       });
       modem.setDelays({
         ...(registrationDelayMs === undefined ? {} : { registrationDelayMs }),

@@ -193,6 +193,20 @@ test('a network that takes its time is searched for meanwhile, and found', async
   assert.is((await well(driver.registration())).state, 'registered');
 });
 
+test('a carrier that throttles who comes back too often is waited for, and the connection comes', async () => {
+  const { driver, well, carrier, clock } = await begin();
+  carrier.set({ throttle: { times: 2, withinMs: 600_000, penaltyMs: 15_000 } });
+  const tookMs = async () => {
+    await well(driver.disconnect());
+    const before = clock.monotonicMs();
+    assert.ok((await well(driver.connect(null))).connected);
+    return clock.monotonicMs() - before;
+  };
+  assert.ok((await tookMs()) < 15_000);
+  await tookMs();
+  assert.ok((await tookMs()) >= 15_000);
+});
+
 for (const lockoutMinutes of [1, 5])
   test(`a lock-out of ${lockoutMinutes} minutes by wrong passwords of others is waited for`, async () => {
     const { fault, well } = await begin({ password: 'right', lockoutMinutes });

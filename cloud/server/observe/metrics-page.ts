@@ -35,6 +35,12 @@ export interface LinkFigures {
   waitingBytes: number;
   /** How often all had to be held. */
   timesHeld: number;
+  /** Bytes that were sent to agents and that their sockets have not taken. */
+  unreadBytes: number;
+  /** Nodes between their upgrade and the end of their greeting. */
+  arriving: number;
+  /** How often nodes were told to come later. */
+  toldToComeLater: number;
 }
 
 export interface WriterFigures {
@@ -138,6 +144,9 @@ export async function metricsPage(sources: MetricsSources): Promise<string> {
     'Times that sockets had to be held because too much of all waited.',
     link.timesHeld,
   );
+  gauge('link_unread_bytes', 'Bytes for agents that their sockets have not taken.', link.unreadBytes);
+  gauge('link_arriving', 'Nodes that are being let in.', link.arriving);
+  counter('link_told_later_total', 'Times that nodes were told to come later.', link.toldToComeLater);
 
   const pool = sources.pool();
   gauge('database_connections', 'Connections to the database.', [

@@ -218,7 +218,10 @@ for (const kind of await databaseKinds()) {
         version: '0.1.0',
         tallies,
         eventLoop: { read: () => ({ p50: 0, p99: 0.003, max: 0.01 }), close: () => undefined },
-        link: () => ({ sessions: 5, pausedSockets: 1, heldSockets: 0, waitingBytes: 9, timesHeld: 2 }),
+        link: () => ({
+          ...{ sessions: 5, pausedSockets: 1, heldSockets: 0, waitingBytes: 9, timesHeld: 2 },
+          ...{ unreadBytes: 0, arriving: 0, toldToComeLater: 0 },
+        }),
         writer: () => services.usage.figures(),
         pool: () => ({ size: 10, open: 3, idle: 1, waiting: 0 }),
         liveStreams: () => 1,

@@ -99,6 +99,9 @@ test('what waits and who is connected to the database is there, and the page pas
     'mastline_link_waiting_bytes',
     'mastline_link_paused_sockets',
     'mastline_link_held_sockets',
+    'mastline_link_unread_bytes',
+    'mastline_link_arriving',
+    'mastline_link_told_later_total',
     'mastline_database_waiting',
     'mastline_live_streams',
   ])

@@ -158,6 +158,7 @@ ${commands.map(command => `  ${command.usage}\n      ${command.summary}`).join('
   --help, --version
 
 LOG_LEVEL=debug|info|warn|error sets how much is logged on standard error (default info).
+MASTLINE_TRACE_RATIO=0.01 begins traces for that share of usage batches, for a cloud that collects them (default 0).
 `;
 
 const usage = (sentence: string) =>

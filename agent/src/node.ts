@@ -42,6 +42,7 @@ import { createLog, type Log } from './observe/log';
 import { logLevel } from './observe/log-level';
 import { openMetricsServer } from './observe/metrics-server';
 import { openStatusPage } from './observe/status-page';
+import { beginTrace } from './observe/trace-parent';
 import { usageTally } from './observe/usage-tally';
 import type { DataPlane, LaneFigures, ListenerOutcome, ServicePlan, SlotTraffic } from './ports';
 import { linkShare } from './reconcile/link-share';
@@ -263,6 +264,7 @@ async function open(
     time,
     route,
     metered: config.cloud.metered,
+    beginTrace: beginTrace(),
     log,
   });
   await control.start();

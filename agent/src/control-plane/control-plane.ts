@@ -10,6 +10,7 @@ import type { SlotFigures } from '@mastline/shared/domain/modem';
 import type { Downlink } from '@mastline/shared/wire/downlink';
 import { METERED_PING_INTERVAL_MS, PING_INTERVAL_MS } from '@mastline/shared/wire/limits';
 import type { Log } from '../observe/log';
+import type { BeginTrace } from '../observe/trace-parent';
 import type { ModemPlane, Reconciliation, Rotations } from '../ports';
 import type { DeviceKey, Identity, StateStore } from '../spool/state-store';
 import type { NodeSpool } from '../spool/usage-spool';
@@ -57,6 +58,8 @@ export interface ControlPlaneOptions {
   route?: CloudRoute;
   /** The link costs SIM data: pings and reports are few. */
   metered?: boolean;
+  /** Begins traces for some of the batches; left out for none. */
+  beginTrace?: BeginTrace | undefined;
 }
 
 export interface ControlPlaneStatus {
@@ -102,7 +105,14 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
     now,
     log: log.child('desired-state'),
   });
-  const uplink = new UplinkSync({ spool, metered, clock, random, log: log.child('uplink') });
+  const uplink = new UplinkSync({
+    spool,
+    metered,
+    clock,
+    random,
+    log: log.child('uplink'),
+    beginTrace: options.beginTrace,
+  });
   const events =
     options.journal &&
     new EventSync({

@@ -11,6 +11,7 @@ import { CLOSE } from '@mastline/shared/wire/close-codes';
 import type { DownlinkBody } from '@mastline/shared/wire/downlink';
 import { MAX_BATCH_RECORDS } from '@mastline/shared/wire/limits';
 import type { Log } from '../observe/log';
+import type { BeginTrace } from '../observe/trace-parent';
 import type { NodeSpool } from '../spool/usage-spool';
 import type { SpoolPosition } from '../spool/usage-table';
 import type { LinkSession } from './link-session';
@@ -36,6 +37,8 @@ export interface UplinkSyncOptions {
   clock: Clock;
   random: () => number;
   log: Log;
+  /** Begins traces for some of the batches; left out for none. */
+  beginTrace?: BeginTrace | undefined;
 }
 
 /** One session's dealings. */
@@ -218,17 +221,20 @@ export class UplinkSync {
       if (run.window.inFlight === 0 && !this.#pumpAgain) this.#tellFlushed();
       return false;
     }
-    // A batch that is not full is the last there is: nothing to say, which is nearly always so.
-    const newest = records.length < MAX_BATCH_RECORDS ? last.sequence : (await spool.position()).lastSequence;
-    if (run !== this.#run || run.window.sent !== after || run.renewAt !== undefined) return true;
-    const ahead = newest - last.sequence;
+    const trace = this.#options.beginTrace?.();
     const outcome = run.session.send('usage-batch', {
       epoch: run.epoch,
       records,
-      ...(ahead > 0 ? { ahead } : {}),
+      ...(trace ? { trace: trace.header } : {}),
     });
     if (outcome === 'busy') this.#wakeAfter(BUSY_WAIT_MS);
     if (outcome !== 'sent') return false;
+    if (trace)
+      log.info('a batch begins a trace', {
+        traceId: trace.traceId,
+        first: records[0]?.sequence,
+        last: last.sequence,
+      });
     run.window.batchSent(last.sequence);
     if (run.window.inFlight === 1) this.#armAckDeadline(run);
     return true;

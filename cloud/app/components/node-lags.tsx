@@ -117,7 +117,7 @@ function Rows({ lags }: { lags: NodeLagPage }) {
               {node.behindSince === null ? (
                 <span className="muted">None known</span>
               ) : (
-                <span className="number">
+                <span className="number" title="At least so many">
                   {formatSpan(lags.at - node.behindSince)} · {node.behind.toLocaleString('en')}{' '}
                   {node.behind === 1 ? 'record' : 'records'}
                 </span>

@@ -1,5 +1,6 @@
 /** A usage batch from the link: into the ledger, then the answer. The answer goes out after the commit, never before. */
 import { CLOSE } from '@mastline/shared/wire/close-codes';
+import { MAX_BATCH_RECORDS } from '@mastline/shared/wire/limits';
 import type { UplinkBody } from '@mastline/shared/wire/uplink';
 import { noteInSpan } from '../observe/spans';
 import type { Services } from '../rpc/context';
@@ -19,7 +20,8 @@ export async function ingestUsage(
     records: body.records,
   };
   const outcome = await services.usage.write(batch);
-  services.watch.answered(batch, body.ahead ?? 0, outcome);
+  // A full batch is followed by more: by how much, the node does not know itself before it reads on.
+  services.watch.answered(batch, body.records.length < MAX_BATCH_RECORDS ? 0 : 1, outcome);
   switch (outcome.is) {
     case 'stored':
       if (outcome.unattributed > 0)

@@ -56,7 +56,7 @@ export class IngestWatch {
     });
   }
 
-  /** A batch was answered. `ahead` is how many records its node has sealed beyond it. */
+  /** A batch was answered. `ahead` is how many records its node is known to have beyond it. */
   answered(batch: Batch, ahead: number, outcome: BatchOutcome): void {
     const note = this.#note(batch.nodeId, batch.hostOrganizationId);
     this.#total.batches += 1;

@@ -50,8 +50,6 @@ export const uplink = {
   'usage-batch': z.looseObject({
     epoch: z.uuid(),
     records: z.array(UsageRecord).min(1).max(MAX_BATCH_RECORDS),
-    /** How many records are sealed beyond these: how far the ledger is behind. Missing means none, or not known. */
-    ahead: Count.optional(),
     /** The trace that the agent began for this batch (W3C Trace Context, `traceparent`); what is no such text is ignored. */
     trace: z.string().max(64).optional(),
   }),

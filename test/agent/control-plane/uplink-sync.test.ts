@@ -1,6 +1,7 @@
 import type { LinkSession } from '@mastline/agent/control-plane/link-session';
 import { UplinkSync } from '@mastline/agent/control-plane/uplink-sync';
 import { createLog, type Log, type LogFields } from '@mastline/agent/observe/log';
+import { type BeginTrace, beginTrace } from '@mastline/agent/observe/trace-parent';
 import type { NodeSpool } from '@mastline/agent/spool/usage-spool';
 import fc from 'fast-check';
 import * as assert from 'uvu/assert';
@@ -24,6 +25,9 @@ class Rig {
   spool!: NodeSpool;
   sync!: UplinkSync;
   gaveUp: string[] = [];
+  trace: BeginTrace | undefined;
+  /** What the batches said of a trace. */
+  traces: (string | undefined)[] = [];
   readonly #folder: string;
   readonly #desk = new BatchDesk(this.ledger, NODE, () => this.faults.shift() ?? 'store');
   #session: LinkSession | undefined;
@@ -35,7 +39,8 @@ class Rig {
   async open(): Promise<void> {
     ({ spool: this.spool } = await openSpool(this.#folder, () => this.clock.now()));
     const log: Log = createLog({ level: 'debug', write: line => void this.lines.push(JSON.parse(line)) });
-    this.sync = new UplinkSync({ spool: this.spool, clock: this.clock, random: () => 0.5, log });
+    const beginTrace = this.trace;
+    this.sync = new UplinkSync({ spool: this.spool, clock: this.clock, random: () => 0.5, log, beginTrace });
   }
 
   async connect(): Promise<void> {
@@ -44,7 +49,8 @@ class Rig {
       queuedBytes: () => 0,
       send: (kind, body) => {
         if (this.#session !== session) return 'closed';
-        const batch = body as Parameters<BatchDesk['take']>[0];
+        const batch = body as Parameters<BatchDesk['take']>[0] & { trace?: string };
+        this.traces.push(batch.trace);
         assert.is(kind, 'usage-batch');
         this.sent.push(batch.records.map(({ sequence }) => sequence));
         const alive = (act: () => void) => setImmediate(() => this.#session === session && act());
@@ -125,6 +131,27 @@ async function withRig(body: (rig: Rig) => Promise<void>): Promise<void> {
     await folder.remove();
   }
 }
+
+test('a batch begins a trace when it is asked to, under an id that is in the log', async () => {
+  assert.is(beginTrace({}), undefined);
+  assert.is(beginTrace({ MASTLINE_TRACE_RATIO: '0' }), undefined);
+  assert.throws(() => beginTrace({ MASTLINE_TRACE_RATIO: 'often' }), /from 0 to 1/);
+  assert.is(beginTrace({ MASTLINE_TRACE_RATIO: '0.1' }, () => 0.1)?.(), undefined);
+  await withRig(async rig => {
+    await rig.connect();
+    await rig.commit(1);
+    await rig.pass(1_000);
+    rig.trace = beginTrace({ MASTLINE_TRACE_RATIO: '1' });
+    await rig.crash();
+    await rig.connect();
+    await rig.commit(1);
+    await rig.pass(1_000);
+    assert.is(rig.traces[0], undefined);
+    const [, traceId] = /^00-([0-9a-f]{32})-[0-9a-f]{16}-01$/.exec(rig.traces.at(-1) ?? '') ?? [];
+    assert.ok(traceId);
+    assert.ok(rig.lines.some(line => (line as { traceId?: string }).traceId === traceId));
+  });
+});
 
 test('sends within a second of the commit and prunes what is acknowledged', () =>
   withRig(async rig => {

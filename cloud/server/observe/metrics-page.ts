@@ -3,7 +3,7 @@
  * (tallies.ts) or are asked at the scrape, so that metrics cost nothing while nobody asks. Labels are kinds, codes and
  * names of ours; never a node, a person or an address. The table of names is in cloud/README.md.
  */
-import prom from 'prom-client';
+import type prom from 'prom-client';
 import type { EventLoopWatch } from './event-loop';
 import type { Counts, Latencies, Tallies } from './tallies';
 
@@ -66,10 +66,13 @@ interface Value {
   metricName?: string;
 }
 
-export const METRICS_CONTENT_TYPE = prom.Registry.PROMETHEUS_CONTENT_TYPE;
+/** Of the text format that prom-client writes. */
+export const METRICS_CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 
 /** One page of the text format. */
 export async function metricsPage(sources: MetricsSources): Promise<string> {
+  // Loaded when somebody asks.
+  const { default: prom } = await import('prom-client');
   const registry = new prom.Registry();
   const add = (type: 'counter' | 'gauge' | 'histogram', name: string, help: string, values: Value[]) =>
     registry.registerMetric(snapshot({ type, name: `mastline_${name}`, help, values }));

@@ -1,13 +1,13 @@
 /**
  * `GET /metrics` on a port of its own, for a Prometheus that may reach it. Opened only when a port is named; without a
  * password, hence on 127.0.0.1 unless told otherwise: what it says is for whoever runs the cloud. The text is
- * metrics-page.ts, which is loaded when somebody asks.
+ * metrics-page.ts.
  */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { CodedError, codeOf, messageOf } from '@mastline/shared/base/coded-error';
 import type { Log } from '../log';
-import type { MetricsSources } from './metrics-page';
+import { METRICS_CONTENT_TYPE, type MetricsSources, metricsPage } from './metrics-page';
 
 const MAX_SCRAPERS = 16;
 
@@ -29,7 +29,6 @@ export async function openMetricsServer(
       return;
     }
     try {
-      const { METRICS_CONTENT_TYPE, metricsPage } = await import('./metrics-page');
       const page = await metricsPage(sources);
       response
         .writeHead(200, { 'content-type': METRICS_CONTENT_TYPE, 'cache-control': 'no-store' })

@@ -9,10 +9,15 @@ const TOOL_DEADLINE_MS = 5000;
 export async function checkModems(patient: Patient): Promise<Finding[]> {
   const say = sayer('modems');
   const { modems, config } = patient;
+  const virtual = (patient.status?.slots ?? [])
+    .filter(slot => slot.virtual)
+    .map(({ slot }) =>
+      say.note(`Slot ${slot} is a virtual modem: a network of this machine, without a SIM.`),
+    );
   if (modems.length === 0) {
-    const virtual = patient.status?.slots.some(slot => slot.virtual) ?? false;
-    const expected = config?.slots.includes('discover') === true && !virtual;
+    const expected = config?.slots.includes('discover') === true && virtual.length === 0;
     return [
+      ...virtual,
       expected
         ? say.warning(
             'No modem is plugged in, and the configuration says to discover them.',
@@ -21,7 +26,7 @@ export async function checkModems(patient: Patient): Promise<Finding[]> {
         : say.note('No modem is plugged in.'),
     ];
   }
-  const findings: Finding[] = [];
+  const findings: Finding[] = virtual;
   for (const seen of modems) findings.push(await told(seen, patient));
   return findings;
 }

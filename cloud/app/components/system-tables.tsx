@@ -196,7 +196,7 @@ export function UsageTables({ tables }: { tables: SystemView['database']['tables
                 {table.partitions}
               </td>
               <td data-label="Rows" className="right number">
-                {count(table.rows)}
+                {table.rows === null ? '–' : count(table.rows)}
               </td>
               <td data-label="Size" className="right number">
                 {formatBytes(table.bytes)}

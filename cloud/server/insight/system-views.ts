@@ -81,7 +81,7 @@ export interface SystemView {
     kind: 'embedded' | 'server';
     bytes: number;
     /** Tables of usage with what their indexes take; partitions counted. */
-    tables: { name: string; partitions: number; bytes: number; rows: number }[];
+    tables: { name: string; partitions: number; bytes: number; rows: number | null }[];
   };
 }
 

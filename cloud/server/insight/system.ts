@@ -136,16 +136,21 @@ async function readJobs(services: Services, at: number): Promise<JobView[]> {
   });
 }
 
-/** Sizes as the database itself counts them; rows are its estimate. */
+/** Sizes as the database itself counts them; rows are its estimate, null before it has made one. */
 async function readSizes(db: Database): Promise<SystemView['database']> {
-  const { rows } = await db.pool.query<{ name: string; partitions: string; bytes: string; rows: string }>(
+  const { rows } = await db.pool.query<{
+    name: string;
+    partitions: string;
+    bytes: string;
+    rows: string | null;
+  }>(
     `SELECT p.relname AS name, count(c.oid) AS partitions,
-            sum(pg_total_relation_size(c.oid))::bigint AS bytes, sum(greatest(c.reltuples, 0))::bigint AS rows
+            sum(pg_total_relation_size(c.oid))::bigint AS bytes, CASE WHEN max(c.reltuples) >= 0 THEN sum(greatest(c.reltuples, 0))::bigint END AS rows
        FROM pg_class p JOIN pg_inherits i ON i.inhparent = p.oid JOIN pg_class c ON c.oid = i.inhrelid
       WHERE p.relname IN ('usage_records', 'usage_rollups') AND p.relkind = 'p' AND p.relnamespace = 'public'::regnamespace
       GROUP BY p.relname
       UNION ALL
-     SELECT relname, 1, pg_total_relation_size(oid), greatest(reltuples, 0)::bigint
+     SELECT relname, 1, pg_total_relation_size(oid), CASE WHEN reltuples >= 0 THEN reltuples::bigint END
        FROM pg_class WHERE relname = 'usage_rollups_daily' AND relnamespace = 'public'::regnamespace
       ORDER BY name`,
   );
@@ -157,7 +162,7 @@ async function readSizes(db: Database): Promise<SystemView['database']> {
       name: row.name,
       partitions: Number(row.partitions),
       bytes: Number(row.bytes),
-      rows: Number(row.rows),
+      rows: row.rows === null ? null : Number(row.rows),
     })),
   };
 }

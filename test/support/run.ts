@@ -1,7 +1,8 @@
 /**
  * `npm test`: builds what runs once, then runs every `*.test.ts` as a process of its own, so that a leaked handle, a
  * crash or a forgotten `run()` is the failure of one file and is named. Files under `system/` (whole products, load,
- * network namespaces) run one at a time, the others two at a time. The last line is `N passed, N failed`.
+ * network namespaces) run one at a time, the others two at a time, those with a browser after those that may make network
+ * interfaces. The last line is `N passed, N failed`.
  *
  * The run always ends: each file and the whole run have a deadline, and what a file left running is found by a mark
  * in its environment, killed and named as that file's failure, so that no orphan can hold a pipe open for ever.
@@ -62,11 +63,13 @@ export async function runTests(filters: string[]): Promise<number> {
   const outcomes: Outcome[] = [];
   const alone = files.filter(file => file.startsWith('system/'));
   const together = files.filter(file => !file.startsWith('system/'));
-  await Promise.all(
-    Array.from({ length: AT_ONCE }, async () => {
-      for (let file = together.shift(); file; file = together.shift()) outcomes.push(report(await run(file)));
-    }),
-  );
+  const inBrowser = together.filter(usesBrowser);
+  for (const group of [together.filter(file => !inBrowser.includes(file)), inBrowser])
+    await Promise.all(
+      Array.from({ length: AT_ONCE }, async () => {
+        for (let file = group.shift(); file; file = group.shift()) outcomes.push(report(await run(file)));
+      }),
+    );
   for (const file of alone) outcomes.push(report(await run(file)));
 
   const unsteady: string[] = [];
@@ -93,6 +96,11 @@ export async function runTests(filters: string[]): Promise<number> {
   const skippedPart = skipped.length > 0 ? `, ${skipped.length} skipped` : '';
   console.log(`\n${sum(one => one.passed)} passed, ${failed} failed${skippedPart}`);
   return failed === 0 ? 0 : 1;
+}
+
+/** Chromium drops its requests (ERR_NETWORK_CHANGED) whenever an interface comes or goes, as others' tests make them do. */
+function usesBrowser(file: string): boolean {
+  return /from '(playwright-core|[./]+browser)'/.test(readFileSync(join(root, 'test', file), 'utf8'));
 }
 
 function notBegun(file: string): Outcome {

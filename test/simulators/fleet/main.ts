@@ -5,8 +5,8 @@
  *
  *     npm run simulate -- --nodes 10000 --modems 4 --seconds 120 [--json FILE]      all flags: knobs.ts
  *
- * The run: nodes come up (ramp), then the time is shared by three thirds: all there; some offline; the cloud restarted
- * at the beginning of the last one, if it is to be. Then no more records, until every spool is acknowledged.
+ * The run: nodes come up (ramp), then the time is shared by three thirds: all there; some offline; all back, before which
+ * the cloud is restarted, if it is to be. Then no more records, until every spool is acknowledged.
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -25,6 +25,8 @@ import type { FleetShape } from './identity';
 import { type Knobs, readKnobs } from './knobs';
 import type { FromGenerator, GeneratorFigures, ToGenerator } from './messages';
 
+/** The first greetings write what each node has; how fast that goes is the database's disk's. */
+const RAMP_SPARE_MS = 300_000;
 const SETTLE_DEADLINE_MS = 180_000;
 const RESULT_DEADLINE_MS = 60_000;
 const PROBE_EVERY_MS = 200;
@@ -82,7 +84,7 @@ async function simulate(knobs: Knobs): Promise<boolean> {
       figures,
       knobs,
       label: 'coming up',
-      ms: rampMs + 120_000,
+      ms: rampMs + RAMP_SPARE_MS,
       until: () => figures().connected >= knobs.nodes * 0.995,
     });
     const connected = figures().connected;
@@ -101,6 +103,7 @@ async function simulate(knobs: Knobs): Promise<boolean> {
     for (const each of generators) each.tell({ is: 'online' });
 
     let backSeconds: number | null = null;
+    let rssAgain: number | null = null;
     run.reconnectSeconds.length = 0;
     if (knobs.restart !== 'none') {
       say(`the cloud is ${knobs.restart === 'kill' ? 'killed' : 'stopped'} and started again`);
@@ -108,6 +111,7 @@ async function simulate(knobs: Knobs): Promise<boolean> {
       await cloud.stop(knobs.restart === 'kill' ? 'SIGKILL' : 'SIGTERM');
       await cloud.start();
       const startedAt = performance.now();
+      const idleAgain = cloud.rss();
       say(`it was away for ${round((startedAt - downAt) / 1000)} s`);
       const probing = probe(`${url}/healthz`);
       await watch({
@@ -125,6 +129,10 @@ async function simulate(knobs: Knobs): Promise<boolean> {
       say(`connected by second: ${curveText(run.curve)}`);
       if (figures().connected >= knobs.nodes * 0.99)
         backSeconds = round((performance.now() - startedAt) / 1000);
+      const again: number[] = [];
+      const all = { cloud, figures, knobs, label: 'all back', ms: third };
+      await watch({ ...all, each: () => again.push(cloud.rss()) });
+      rssAgain = (median(again) - idleAgain) / Math.max(1, figures().connected);
     } else await watch({ cloud, figures, knobs, label: 'all back', ms: third });
     const reconnects = [...run.reconnectSeconds];
 
@@ -160,6 +168,8 @@ async function simulate(knobs: Knobs): Promise<boolean> {
       connected,
       rssBytesPerNode: Math.round((median(rss) - idleRss) / Math.max(1, connected)),
       rssBytes: median(rss),
+      /** Of the process that was started again, without what the garbage of first greetings has left behind. */
+      rssBytesPerNodeAfterRestart: rssAgain === null ? null : Math.round(rssAgain),
       recordsPerSecond: round(steadyRate),
       cloudCpuPerSecond: round(cpuPerSecond, 2),
       committed,

@@ -2,13 +2,16 @@
  * How fast the portal's usage screens are answered from a large ledger: a database of its own is filled with a month
  * of usage, then random credentials are asked for, each for the first time, by the very statements of the portal.
  *
- *     npm run bench:ledger [-- --records 100000000 --days 30 --queries 40 --json FILE --explain]
+ *     npm run bench:ledger [-- --records 100000000 --days 30 --queries 40 --json FILE --explain --keep NAME]
+ *     npm run bench:ledger -- --reuse NAME [--queries 40 --seed 2 --json FILE --explain]
  *
  * The disk's cache of the system is emptied before (root may), and every credential is asked for once, so that what is
  * timed reads from the disk. The plan of the first statement is shown with the pages that it read, with `--explain` those
- * of all. 100 million records take about 25 GB and half an hour to make; both go away at the end.
+ * of all. 100 million records take about 25 GB and half an hour to make; both go away at the end, unless `--keep` names a
+ * database that they stay in. `--reuse` asks such a one, after migrating it and putting its weeks in order as the cloud's job does.
  */
 import { writeFileSync } from 'node:fs';
+import type { Database } from '@mastline/cloud/server/db/database';
 import { queryUsage } from '@mastline/cloud/server/ledger/query';
 import {
   selectByCredential,
@@ -19,10 +22,10 @@ import {
   type UsageFilter,
 } from '@mastline/cloud/server/ledger/usage-sql';
 import { MAX_USAGE_ROWS } from '@mastline/cloud/server/ledger/views';
-import { cloudWorld } from '../support/cloud-world';
+import { cloudWorld, type World } from '../support/cloud-world';
 import { readFlags } from '../support/flags';
-import { makeHistory } from '../support/ledger-history';
-import { testDatabase } from '../support/postgres';
+import { type History, makeHistory, readHistory } from '../support/ledger-history';
+import { keptDatabase, testDatabase } from '../support/postgres';
 import { seeded } from '../support/random';
 
 const flags = readFlags({
@@ -32,13 +35,13 @@ const flags = readFlags({
   seed: { type: 'string', default: '1' },
   json: { type: 'string' },
   explain: { type: 'boolean', default: false },
+  keep: { type: 'string' },
+  reuse: { type: 'string' },
 });
 const DAY_MS = 86_400_000;
 const DAYS = positive('days');
 const QUERIES = positive('queries');
 const CREDENTIALS = Math.max(1, Math.round(positive('records') / (DAYS * 1440)));
-const UNTIL = Math.floor(Date.now() / DAY_MS) * DAY_MS;
-const FROM = UNTIL - DAYS * DAY_MS;
 
 function positive(name: 'records' | 'days' | 'queries'): number {
   const value = Number(flags[name]);
@@ -58,18 +61,16 @@ const STATEMENTS: Record<string, (client: Client, filter: UsageFilter) => Promis
 };
 
 async function main(): Promise<void> {
-  const database = await testDatabase('server');
+  const { keep, reuse } = flags;
+  const database =
+    keep === undefined && reuse === undefined
+      ? await testDatabase('server')
+      : await keptDatabase(reuse ?? keep ?? '', { there: reuse !== undefined });
   try {
     const { db } = database;
-    const { services } = await cloudWorld(db, UNTIL);
-    const begun = performance.now();
-    const history = await makeHistory({
-      ...{ db, services, credentials: CREDENTIALS, credentialsPerOrganization: 10, days: DAYS, until: UNTIL },
-      onDay: (done, records) =>
-        console.log(
-          `day ${done} of ${DAYS}: ${records.toLocaleString('en')} records, ${Math.round((performance.now() - begun) / 1000)} s`,
-        ),
-    });
+    const { services } = await cloudWorld(db);
+    const history = reuse === undefined ? await filled(db, services) : await readHistory(db);
+    const { from, until } = history;
     const { rows: sizes } = await db.pool.query<{ size: string }>(
       'SELECT pg_size_pretty(pg_database_size(current_database())) AS size',
     );
@@ -82,15 +83,16 @@ async function main(): Promise<void> {
       cold ? 'the system’s disk cache was emptied' : 'the disk cache is warm: only root may empty it',
     );
 
+    const credentials = history.customers.reduce((sum, each) => sum + each.credentialIds.length, 0);
     const random = seeded(Number(flags.seed));
     const chosen = new Set<string>();
-    const asked: { organization: (typeof history.customers)[number]['viewer']['active']; id: string }[] = [];
-    while (asked.length < Math.min(QUERIES * 2, CREDENTIALS)) {
+    const asked: { organization: History['customers'][number]['organization']; id: string }[] = [];
+    while (asked.length < Math.min(QUERIES * 2, credentials)) {
       const customer = history.customers[Math.floor(random() * history.customers.length)];
       const id = customer?.credentialIds[Math.floor(random() * customer.credentialIds.length)];
       if (customer === undefined || id === undefined || chosen.has(id)) continue;
       chosen.add(id);
-      asked.push({ organization: customer.viewer.active, id });
+      asked.push({ organization: customer.organization, id });
     }
     // Half of them by single statements, each credential by one only: the second would find what the first has read.
     const names = Object.keys(STATEMENTS);
@@ -100,7 +102,7 @@ async function main(): Promise<void> {
     for (const [i, { organization, id }] of asked.entries()) {
       const filter: UsageFilter = {
         scope: { organizationId: organization.id, everything: false, asHost: false },
-        ...{ from: new Date(FROM), to: new Date(UNTIL), credentialId: id, slotId: null },
+        ...{ from: new Date(from), to: new Date(until), credentialId: id, slotId: null },
       };
       const name = i < half ? (names[i % names.length] ?? '') : 'the whole screen';
       const client = await db.pool.connect();
@@ -116,7 +118,7 @@ async function main(): Promise<void> {
         client.release();
       }
       const before = performance.now();
-      const query = { from: FROM, to: UNTIL, groupBy: 'hour', credentialId: id } as const;
+      const query = { from, to: until, groupBy: 'hour', credentialId: id } as const;
       const view = await queryUsage(services, organization, query);
       times.get(name)?.push(performance.now() - before);
       if (view.total.flows === 0) throw new Error('a credential of the history has no usage');
@@ -138,6 +140,18 @@ async function main(): Promise<void> {
   } finally {
     await database.drop();
   }
+}
+
+async function filled(db: Database, services: World['services']): Promise<History> {
+  const begun = performance.now();
+  return makeHistory({
+    ...{ db, services, credentials: CREDENTIALS, credentialsPerOrganization: 10, days: DAYS },
+    until: Math.floor(Date.now() / DAY_MS) * DAY_MS,
+    onDay: (done, records) =>
+      console.log(
+        `day ${done} of ${DAYS}: ${records.toLocaleString('en')} records, ${Math.round((performance.now() - begun) / 1000)} s`,
+      ),
+  });
 }
 
 async function explained(client: Client, name: string, filter: UsageFilter): Promise<string> {

@@ -5,7 +5,7 @@
  * test/bench/ledger-queries.ts and the test of the queries' plans.
  */
 import type { Database } from '@mastline/cloud/server/db/database';
-import type { Viewer } from '@mastline/cloud/server/identity/viewer';
+import type { OrganizationView } from '@mastline/cloud/server/identity/viewer';
 import { DAILY_OF, HOURLY_OF, ROLLUP_COLUMNS } from '@mastline/cloud/server/ledger/ingest-sql';
 import { ensurePartitions, orderClosedWeeks } from '@mastline/cloud/server/ledger/partitions';
 import { uuidv7 } from '@mastline/shared/domain/uuid';
@@ -25,10 +25,13 @@ export interface HistoryOptions {
 }
 
 export interface History {
+  /** Half-open, UTC midnights, epoch milliseconds. */
+  from: number;
+  until: number;
   records: number;
   rollups: number;
   /** One for each organization; each owns the credentials under its id. */
-  customers: { viewer: Viewer; credentialIds: string[] }[];
+  customers: { organization: OrganizationView; credentialIds: string[] }[];
 }
 
 const DAY_MS = 86_400_000;
@@ -56,7 +59,7 @@ export async function makeHistory(options: HistoryOptions): Promise<History> {
               e.key AS endpoint_key, n.key AS node_key, n.organization_id AS host_organization_id
          FROM credentials c JOIN endpoints e ON e.organization_id = c.organization_id JOIN nodes n ON n.id = e.node_id
         WHERE c.organization_id = ANY($1::uuid[])`,
-      [customers.map(each => each.viewer.active.id)],
+      [customers.map(each => each.organization.id)],
     );
     for (let day = 0; day < days; day += 1) {
       records += await addDay(client, { day, at: new Date(from + day * DAY_MS) });
@@ -66,11 +69,42 @@ export async function makeHistory(options: HistoryOptions): Promise<History> {
     // Not back into the pool: its settings and its temporary table are not for others.
     client.release(true);
   }
+  return { from, until, records, rollups: await putInOrder(db, until), customers };
+}
+
+/** The history that another run made in this database, in order as weeks are kept now. */
+export async function readHistory(db: Database): Promise<History> {
+  const { rows: spans } = await db.pool.query<{ first: Date | null; last: Date | null }>(
+    'SELECT min(day) AS first, max(day) AS last FROM usage_rollups_daily',
+  );
+  const { first, last } = spans[0] ?? {};
+  if (!first || !last) throw new Error('this database holds no history: fill one with --keep');
+  const until = last.getTime() + DAY_MS;
+  const rollups = await putInOrder(db, until);
+  const { rows: sums } = await db.pool.query<{ records: string }>(
+    // Each record is one minute of one payer.
+    'SELECT count(DISTINCT credential_key) * 1440 * count(DISTINCT day) AS records FROM usage_rollups_daily',
+  );
+  const { rows } = await db.pool.query<{ id: string; name: string; credentials: string[] }>(
+    `SELECT o.id, o.name, array_agg(c.id::text ORDER BY c.key) AS credentials
+       FROM organizations o JOIN credentials c ON c.organization_id = o.id
+      WHERE EXISTS (SELECT FROM usage_rollups_daily d WHERE d.organization_id = o.id)
+      GROUP BY o.id ORDER BY min(c.key)`,
+  );
+  const customers = rows.map(({ id, name, credentials }) => ({
+    organization: { id, name, kinds: ['customer' as const], role: 'owner' as const },
+    credentialIds: credentials,
+  }));
+  return { from: first.getTime(), until, records: Number(sums[0]?.records), rollups, customers };
+}
+
+/** Every week as the cloud's own job leaves it when it is over; how many hourly rollups there are. */
+async function putInOrder(db: Database, until: number): Promise<number> {
   await orderClosedWeeks(db, until + 30 * DAY_MS);
   await db.pool.query('ANALYZE usage_rollups');
   await db.pool.query('ANALYZE usage_rollups_daily');
   const { rows } = await db.pool.query<{ rollups: string }>('SELECT count(*) AS rollups FROM usage_rollups');
-  return { records, rollups: Number(rows[0]?.rollups), customers };
+  return Number(rows[0]?.rollups);
 }
 
 async function addCustomer(options: HistoryOptions, place: number, credentials: number) {
@@ -102,7 +136,7 @@ async function addCustomer(options: HistoryOptions, place: number, credentials: 
       verifier: '0'.repeat(64),
     })),
   });
-  return { viewer: customer, credentialIds };
+  return { organization: customer.active, credentialIds };
 }
 
 async function addDay(client: pg.PoolClient, { day, at }: { day: number; at: Date }): Promise<number> {

@@ -92,6 +92,26 @@ function closingOnce(db: Database): () => Promise<void> {
   };
 }
 
+/**
+ * A migrated database on the server that outlives its run: a large one is filled once and asked many times. A new one is made
+ * unless `there` says that it must be there already; then it is brought to the migrations of now.
+ */
+export async function keptDatabase(name: string, { there }: { there: boolean }): Promise<TestDatabase> {
+  if (!/^[a-z][a-z0-9_]{0,62}$/.test(name))
+    throw new Error(`${name}: a database's name is small letters, digits and underscores, 63 at most`);
+  const user = await serverUser();
+  if (user === undefined) throw new Error('no PostgreSQL answers at 127.0.0.1:5432');
+  if (!there) {
+    const template = await ensureTemplate(user);
+    await asAdmin(user, client => client.query(`CREATE DATABASE ${name} TEMPLATE ${template}`));
+  }
+  const databaseUrl = urlOf(user, name);
+  const db = await openDatabase({ databaseUrl, dataDir: '/nonexistent', log: pino({ level: 'silent' }) });
+  if (there) await migrate(db);
+  const disconnect = closingOnce(db);
+  return { db, databaseUrl, dataDir: '/nonexistent', disconnect, drop: disconnect };
+}
+
 /** An empty database on the server, not migrated. Only where there is a server. */
 export async function emptyServerDatabase(): Promise<{ databaseUrl: string; drop(): Promise<void> }> {
   const user = await serverUser();

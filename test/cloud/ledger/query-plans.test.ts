@@ -100,7 +100,7 @@ for (const [name, statement] of STATEMENTS)
       assert.ok(customer);
       const from = UNTIL - 14 * DAY_MS;
       const plan = await planOf(database, statement, {
-        scope: { organizationId: customer.viewer.active.id, everything: false, asHost: false },
+        scope: { organizationId: customer.organization.id, everything: false, asHost: false },
         from: new Date(from),
         to: new Date(from + 7 * DAY_MS),
         credentialId: customer.credentialIds[3] ?? '',

@@ -2,9 +2,11 @@
  * One question to the database for many who ask the same kind of thing at once: while one statement runs, those who come
  * wait together, and the next statement asks for all of them. Ten thousand nodes that come back within seconds are then
  * a few hundred statements instead of tens of thousands, and hold one connection of the pool. A statement that fails
- * fails for all that it asked for; each of them tries again by its own rules.
+ * fails for all that it asked for; each of them tries again by its own rules. With one exception: what the database holds
+ * against a value is the fault of whoever brought that value, so then each is asked alone. Whatever is asked must bear
+ * being asked again when it failed.
  */
-import { CodedError } from '@mastline/shared/base/coded-error';
+import { CodedError, codeOf } from '@mastline/shared/base/coded-error';
 
 export interface GatherOptions<Question, Answer> {
   /** Answers in the order of the questions, one each. */
@@ -63,7 +65,16 @@ export class Gather<Question, Answer> {
         throw new Error(`${answers.length} answers to ${group.length} questions`);
       for (const [index, { resolve }] of group.entries()) resolve(answers[index] as Answer);
     } catch (error) {
-      for (const { reject } of group) reject(error);
+      if (group.length > 1 && isOfOne(error)) for (const each of group) await this.#askFor([each]);
+      else for (const { reject } of group) reject(error);
     }
   }
+}
+
+/**
+ * Whether PostgreSQL holds something against a value (SQLSTATE classes 22 and 23), or chose this transaction to end a
+ * deadlock or a conflict (40): the others would have been served.
+ */
+function isOfOne(error: unknown): boolean {
+  return /^(22|23|40)[0-9A-Z]{3}$/.test(codeOf(error) ?? '');
 }

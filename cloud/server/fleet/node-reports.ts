@@ -8,7 +8,7 @@ import type { SlotReport } from '@mastline/shared/domain/modem';
 import { uuidv7 } from '@mastline/shared/domain/uuid';
 import type pg from 'pg';
 import { Gather } from '../db/gather';
-import { withTenantSql } from '../db/tenant';
+import { inTransaction } from '../db/transaction';
 import type { Turns } from '../db/turns';
 import type { Services } from '../rpc/context';
 
@@ -26,6 +26,8 @@ export function reportDigest(reports: readonly SlotReport[]): string {
 /** Nodes whose slots one statement reads, and reports that wait for one. */
 const MOST_AT_ONCE = 128;
 const MOST_WAITING = 8_192;
+/** Nodes whose news one transaction writes. */
+const MOST_WRITTEN_AT_ONCE = 32;
 
 /**
  * Writes a modem report: all slots of the node; one that is no longer named becomes absent. A report that says what is
@@ -33,32 +35,71 @@ const MOST_WAITING = 8_192;
  */
 export type ApplyModemReport = (node: NodeIdentity, reports: readonly SlotReport[]) => Promise<boolean>;
 
-/** `turns`: for reports that have something new. What is known is asked for many nodes at once. */
+/** What of one node's report is to be written. */
+interface News {
+  node: NodeIdentity;
+  changed: SlotReport[];
+  /** Numbers of slots that it no longer names. */
+  gone: number[];
+}
+
+/** `turns`: for reports that have something new. What is known is asked, and what is new written, for many nodes at once. */
 export function modemReports(services: Pick<Services, 'db' | 'clock'>, turns: Turns): ApplyModemReport {
   const known = new Gather<NodeIdentity, KnownSlots>({
     most: MOST_AT_ONCE,
     mostWaiting: MOST_WAITING,
     ask: nodes => readSlots(services.db.pool, nodes),
   });
+  const written = new Gather<News, true>({
+    most: MOST_WRITTEN_AT_ONCE,
+    mostWaiting: MOST_WAITING,
+    async ask(news) {
+      const at = new Date(services.clock.now());
+      for (const group of distinctNodes(news))
+        await turns.take(() => inTransaction(services.db, client => writeNews(client, group, at)));
+      return news.map(() => true);
+    },
+  });
   return async (node, reports) => {
     const slots = await known.ask(node);
-    const { changed, gone } = differences(slots, reports);
-    if (changed.length === 0 && gone.length === 0) return false;
-    const at = new Date(services.clock.now());
-    await turns.take(() =>
-      withTenantSql(services.db, node.organizationId, async client => {
-        // Twin reports of one node, from a session and the one it replaces, come one after the other.
-        await client.query('UPDATE nodes SET last_seen_at = $3 WHERE organization_id = $1 AND id = $2', [
-          node.organizationId,
-          node.nodeId,
-          at,
-        ]);
-        if (changed.length > 0) await writeSlots(client, node, { reports: changed, at });
-        if (gone.length > 0) await client.query(MAKE_ABSENT, [node.organizationId, node.nodeId, gone, at]);
-      }),
-    );
-    return true;
+    const news = { node, ...differences(slots, reports) };
+    if (news.changed.length === 0 && news.gone.length === 0) return false;
+    return written.ask(news);
   };
+}
+
+/** In groups that hold no node twice, in order: twin reports, from a session and the one it replaces, come one after the other. */
+function distinctNodes(news: readonly News[]): News[][] {
+  const groups: Map<string, News>[] = [];
+  for (const each of news) {
+    const last = groups.at(-1);
+    if (last === undefined || last.has(each.node.nodeId)) groups.push(new Map([[each.node.nodeId, each]]));
+    else last.set(each.node.nodeId, each);
+  }
+  return groups.map(group => [...group.values()]);
+}
+
+/** Rows of nodes are taken first and in the order of their ids, as everywhere: two processes never wait for each other. */
+async function writeNews(client: pg.ClientBase, news: readonly News[], at: Date): Promise<void> {
+  await client.query(
+    `WITH held AS (
+       SELECT n.id FROM nodes n JOIN unnest($1::uuid[], $2::uuid[]) AS x (organization_id, id)
+           ON n.organization_id = x.organization_id AND n.id = x.id
+        ORDER BY n.id FOR NO KEY UPDATE OF n
+     )
+     UPDATE nodes n SET last_seen_at = $3 FROM held WHERE n.id = held.id`,
+    [news.map(({ node }) => node.organizationId), news.map(({ node }) => node.nodeId), at],
+  );
+  const changed = news.flatMap(({ node, changed }) => changed.map(report => ({ node, report })));
+  if (changed.length > 0) await writeSlots(client, changed, at);
+  const gone = news.flatMap(({ node, gone }) => gone.map(number => ({ node, number })));
+  if (gone.length > 0)
+    await client.query(MAKE_ABSENT, [
+      gone.map(({ node }) => node.organizationId),
+      gone.map(({ node }) => node.nodeId),
+      gone.map(({ number }) => number),
+      at,
+    ]);
 }
 
 /** What of a report is not written yet, and numbers of slots that it no longer names. */
@@ -132,31 +173,31 @@ function isKnown(row: KnownSlot | undefined, report: SlotReport): boolean {
 
 function writeSlots(
   client: pg.ClientBase,
-  node: NodeIdentity,
-  of: { reports: readonly SlotReport[]; at: Date },
+  slots: readonly { node: NodeIdentity; report: SlotReport }[],
+  at: Date,
 ): Promise<unknown> {
-  const { reports, at } = of;
   const now = at.getTime();
+  const of = <Value>(value: (report: SlotReport) => Value) => slots.map(({ report }) => value(report));
   return client.query(WRITE_SLOTS, [
-    node.organizationId,
-    node.nodeId,
+    slots.map(({ node }) => node.organizationId),
+    slots.map(({ node }) => node.nodeId),
     at,
-    reports.map(() => uuidv7(now)),
-    reports.map(each => each.slot),
-    reports.map(each => each.usbPath),
-    reports.map(each => each.interface),
-    reports.map(each => each.sourceAddress),
-    reports.map(each => each.state),
-    reports.map(each => each.reason),
-    reports.map(each => each.exitAddress),
-    reports.map(each => each.imei),
-    reports.map(each => each.model),
-    reports.map(each => each.firmware),
-    reports.map(each => each.virtual),
-    reports.map(() => uuidv7(now)),
-    reports.map(() => uuidv7(now)),
-    reports.map(each => each.cause ?? null),
-    reports.map(each => (each.recovery ? JSON.stringify(each.recovery) : null)),
+    of(() => uuidv7(now)),
+    of(each => each.slot),
+    of(each => each.usbPath),
+    of(each => each.interface),
+    of(each => each.sourceAddress),
+    of(each => each.state),
+    of(each => each.reason),
+    of(each => each.exitAddress),
+    of(each => each.imei),
+    of(each => each.model),
+    of(each => each.firmware),
+    of(each => each.virtual),
+    of(() => uuidv7(now)),
+    of(() => uuidv7(now)),
+    of(each => each.cause ?? null),
+    of(each => (each.recovery ? JSON.stringify(each.recovery) : null)),
   ]);
 }
 
@@ -169,25 +210,26 @@ export const KEPT_RECOVERIES = 20;
  */
 const WRITE_SLOTS = `
 WITH r AS (
-  SELECT * FROM unnest($4::uuid[], $5::int[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
-                       $12::text[], $13::text[], $14::text[], $15::boolean[], $16::uuid[], $17::uuid[],
-                       $18::text[], $19::jsonb[])
-    AS r (id, number, usb_path, interface, source_address, state, reason, exit_address, imei, model, firmware, virtual,
+  SELECT * FROM unnest($1::uuid[], $2::uuid[], $4::uuid[], $5::int[], $6::text[], $7::text[], $8::text[], $9::text[],
+                       $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::boolean[], $16::uuid[],
+                       $17::uuid[], $18::text[], $19::jsonb[])
+    AS r (organization_id, node_id, id, number, usb_path, interface, source_address, state, reason, exit_address, imei, model, firmware, virtual,
           new_modem_id, address_id, cause, recovery)
 ), m AS (
   INSERT INTO modems (id, organization_id, imei, model, firmware, virtual, first_seen_at, last_seen_at)
-  SELECT DISTINCT ON (imei) new_modem_id, $1, imei, model, firmware, virtual, $3, $3
-    FROM r WHERE imei IS NOT NULL ORDER BY imei, number
+  SELECT DISTINCT ON (organization_id, imei) new_modem_id, organization_id, imei, model, firmware, virtual,
+         $3::timestamptz, $3::timestamptz
+    FROM r WHERE imei IS NOT NULL ORDER BY organization_id, imei, node_id, number
   ON CONFLICT (organization_id, imei) DO UPDATE SET model = excluded.model, firmware = excluded.firmware,
     virtual = excluded.virtual, last_seen_at = excluded.last_seen_at
-  RETURNING id, imei
+  RETURNING id, organization_id, imei
 ), s AS (
   INSERT INTO slots AS s (id, organization_id, node_id, number, usb_path, interface, source_address, state, reason,
                           cause, recovery, recoveries, state_since, exit_address, modem_id, model, firmware, virtual, last_seen_at)
-  SELECT r.id, $1, $2, r.number, r.usb_path, r.interface, r.source_address, r.state, r.reason, r.cause, r.recovery,
+  SELECT r.id, r.organization_id, r.node_id, r.number, r.usb_path, r.interface, r.source_address, r.state, r.reason, r.cause, r.recovery,
          CASE WHEN r.recovery IS NULL THEN '[]' ELSE jsonb_build_array(r.recovery) END, $3,
          r.exit_address, m.id, r.model, r.firmware, r.virtual, $3
-    FROM r LEFT JOIN m ON m.imei = r.imei ORDER BY r.number
+    FROM r LEFT JOIN m ON m.organization_id = r.organization_id AND m.imei = r.imei ORDER BY r.node_id, r.number
   ON CONFLICT (node_id, number) DO UPDATE SET usb_path = excluded.usb_path, interface = excluded.interface,
     source_address = excluded.source_address, state = excluded.state, reason = excluded.reason,
     cause = excluded.cause, recovery = excluded.recovery,
@@ -199,25 +241,28 @@ WITH r AS (
     state_since = CASE WHEN s.state = excluded.state THEN s.state_since ELSE excluded.state_since END,
     exit_address = excluded.exit_address, modem_id = excluded.modem_id, model = excluded.model,
     firmware = excluded.firmware, virtual = excluded.virtual, last_seen_at = excluded.last_seen_at
-  RETURNING id, number, modem_id, exit_address
+  RETURNING id, organization_id, node_id, number, modem_id, exit_address
 ), closed AS (
   UPDATE modem_addresses a SET until = $3 FROM s
-   WHERE a.organization_id = $1 AND a.slot_id = s.id AND a.until IS NULL
+   WHERE a.organization_id = s.organization_id AND a.slot_id = s.id AND a.until IS NULL
      AND (a.address IS DISTINCT FROM s.exit_address OR a.modem_id IS DISTINCT FROM s.modem_id)
 )
 INSERT INTO modem_addresses (id, organization_id, slot_id, modem_id, address, since)
-SELECT r.address_id, $1, s.id, s.modem_id, s.exit_address, $3
-  FROM s JOIN r ON r.number = s.number
+SELECT r.address_id, s.organization_id, s.id, s.modem_id, s.exit_address, $3
+  FROM s JOIN r ON r.node_id = s.node_id AND r.number = s.number
  WHERE s.exit_address IS NOT NULL
    AND NOT EXISTS (SELECT 1 FROM modem_addresses a
                     WHERE a.slot_id = s.id AND a.until IS NULL AND a.address = s.exit_address
                       AND a.modem_id IS NOT DISTINCT FROM s.modem_id)`;
 
 const MAKE_ABSENT = `
-WITH gone AS (
-  UPDATE slots SET state = 'absent', reason = 'The node no longer reports this slot.', cause = NULL, state_since = $4,
-                   exit_address = NULL, modem_id = NULL
-   WHERE organization_id = $1 AND node_id = $2 AND number = ANY ($3::int[]) RETURNING id
+WITH x AS (
+  SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS x (organization_id, node_id, number)
+), gone AS (
+  UPDATE slots s SET state = 'absent', reason = 'The node no longer reports this slot.', cause = NULL, state_since = $4,
+                     exit_address = NULL, modem_id = NULL
+    FROM x WHERE s.organization_id = x.organization_id AND s.node_id = x.node_id AND s.number = x.number
+  RETURNING s.id, s.organization_id
 )
 UPDATE modem_addresses a SET until = $4 FROM gone
- WHERE a.organization_id = $1 AND a.slot_id = gone.id AND a.until IS NULL`;
+ WHERE a.organization_id = gone.organization_id AND a.slot_id = gone.id AND a.until IS NULL`;

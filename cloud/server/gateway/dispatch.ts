@@ -8,7 +8,6 @@ import { ingestModemReport } from '../ingest/reports';
 import { ingestRotations } from '../ingest/rotations';
 import type { IngestServices } from '../ingest/services';
 import { ingestUsage } from '../ingest/usage';
-import { noteStateReport } from '../rollout/publish';
 import type { AgentSession } from './session';
 
 export async function dispatch(
@@ -32,9 +31,7 @@ export async function dispatch(
     case 'event-batch':
       return ingestEvents(services, session, message.body);
     case 'state-report':
-      await services.turns.take(() =>
-        noteStateReport(services.db, session.node, message.body, services.clock.now()),
-      );
+      await services.noteStateReport({ node: session.node, report: message.body });
       services.presence.changed();
       return;
     case 'live-report':

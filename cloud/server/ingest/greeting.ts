@@ -5,7 +5,6 @@
  */
 import { PING_INTERVAL_MS, SILENCE_LIMIT_MS, silenceLimitOf } from '@mastline/shared/wire/limits';
 import type { UplinkBody, UplinkKind } from '@mastline/shared/wire/uplink';
-import { bringUpToDate } from '../rollout/publish';
 import type { AgentLink } from './link';
 import type { IngestServices } from './services';
 
@@ -56,8 +55,6 @@ export async function greet(
     takes: TAKEN,
   });
   if (facts.current !== undefined && facts.current.hash === hello.running.hash) return;
-  const state = await services.turns.take(() =>
-    bringUpToDate(services, { nodeId: node.nodeId, now: services.clock.now() }),
-  );
+  const state = await services.newestState(node.nodeId);
   if (state.hash !== hello.running.hash) session.send('desired-state', state);
 }

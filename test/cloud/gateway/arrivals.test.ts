@@ -179,6 +179,28 @@ test('questions that come while one statement runs go into the next, in order, a
   assert.deepEqual(groups, [[1, 2], [3, 4, 5], [13], [7]]);
 });
 
+test('what the database holds against one value fails for that one only; a fault of the database fails for all', async () => {
+  const groups: number[][] = [];
+  const gather = new Gather<number, number>({
+    most: 8,
+    mostWaiting: 8,
+    ask: async questions => {
+      groups.push([...questions]);
+      if (questions.includes(13)) throw Object.assign(new Error('bad value'), { code: '22P02' });
+      if (questions.includes(14)) throw Object.assign(new Error('going down'), { code: '57P01' });
+      return questions;
+    },
+  });
+  const outcomesOf = async (...questions: number[]) =>
+    (await Promise.allSettled(questions.map(each => gather.ask(each)))).map(
+      each => each.status === 'fulfilled',
+    );
+  assert.deepEqual(await outcomesOf(1, 13, 2), [true, false, true]);
+  assert.deepEqual(groups, [[1, 13, 2], [1], [13], [2]]);
+  assert.deepEqual(await outcomesOf(3, 14), [false, false]);
+  assert.deepEqual(await outcomesOf(4), [true]);
+});
+
 test('turns are taken in order, so many at once, and a failure gives its place back', async () => {
   const turns = new Turns('embedded');
   const begun: number[] = [];

@@ -8,7 +8,6 @@ import { join } from 'node:path';
 import { loadCatalogue } from '@mastline/firmware-profiles/catalogue';
 import { systemClock } from '@mastline/shared/base/clock';
 import { CodedError } from '@mastline/shared/base/coded-error';
-import type { DesiredState } from '@mastline/shared/domain/desired-state';
 import type { NodeConfig } from './config';
 import { thisBoot } from './control-plane/boot';
 import { cloudAddress } from './control-plane/cloud-request';
@@ -44,7 +43,8 @@ import { openMetricsServer } from './observe/metrics-server';
 import { openStatusPage } from './observe/status-page';
 import { beginTrace } from './observe/trace-parent';
 import { usageTally } from './observe/usage-tally';
-import type { DataPlane, LaneFigures, ListenerOutcome, ServicePlan, SlotTraffic } from './ports';
+import { PlanKeeper } from './plan-keeper';
+import type { DataPlane, LaneFigures, SlotTraffic } from './ports';
 import { linkShare } from './reconcile/link-share';
 import { Reconciler } from './reconcile/reconciler';
 import { rotateAction } from './rotate-command';
@@ -220,15 +220,13 @@ async function open(
     ],
   });
 
-  let state: DesiredState | null = null;
-  let listeners: ListenerOutcome[] = [];
-  const applyPlan = async (): Promise<ListenerOutcome[]> => {
-    listeners = await dataPlane.apply(planOf(state, modems.egresses(), config.allowTargets));
-    return listeners;
-  };
-  modems.onChange(() => {
-    applyPlan().catch(error => log.error('a change of the modems could not be applied', { error }));
+  const plans = new PlanKeeper({
+    egresses: () => modems.egresses(),
+    dataPlane,
+    allowTargets: config.allowTargets,
+    log,
   });
+  modems.onChange(() => plans.modemsChanged());
 
   const quotas = new QuotaKeeper({
     spool,
@@ -251,11 +249,10 @@ async function open(
     journal,
     apply: async next => {
       await quotas.adopt(next);
-      state = next;
       // Without a state (the lease has run out) modems are driven on as they were.
       if (next !== null) profiles.adopt(next.profiles ?? []);
       modems.rotations.schedule(next?.rotations ?? []);
-      return applyPlan();
+      return plans.serve(next);
     },
     modems,
     rotations: modems.rotations,
@@ -297,7 +294,7 @@ async function open(
           nextAt: modems.rotations.due(slot),
         })),
         rotationMethods: modems.rotations.figures(),
-        listeners,
+        listeners: plans.listeners,
         quotas: quotas.status(),
         usage: tally.totals(),
         droppedEvents: journal.dropped(),
@@ -406,19 +403,4 @@ export async function enrolNode(options: {
   } finally {
     lock.release();
   }
-}
-
-/** What the cloud wants, through what the modems offer; nothing at all once the lease has run out. */
-function planOf(
-  state: DesiredState | null,
-  egresses: ServicePlan['egresses'],
-  allowTargets: string[],
-): ServicePlan {
-  const limits = new Map(state?.slotLimits?.map(one => [one.slot, one.limits]));
-  return {
-    endpoints: state?.endpoints ?? [],
-    credentials: state?.credentials ?? [],
-    egresses: egresses.map(egress => ({ ...egress, limits: limits.get(egress.slot) })),
-    allowTargets,
-  };
 }

@@ -3,9 +3,9 @@
  * else of the system's rules is touched. The name tells process id and start time, so that what a killed agent left is
  * known for certain and removed by the next. What the tables say is data-plane/firewall.ts and modem-plane/leak-guard.ts.
  */
-import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { CodedError, codeOf, messageOf } from '@mastline/shared/base/coded-error';
+import { NOT_FOUND, type ToolEnd, toolShell } from './tool-shell';
 
 /** Loading a table takes milliseconds; a stuck netlink lock must not stop the agent. */
 const NFT_DEADLINE_MS = 5_000;
@@ -46,40 +46,19 @@ function startOf(pid: number): number | null {
 }
 
 /** Throws `firewall/nft-missing` or `firewall/nft-failed`. */
-export const runNft: RunNft = (args, script = '') =>
-  new Promise((resolve, reject) => {
-    const child = spawn('nft', [...args], {
-      stdio: 'pipe',
-      timeout: NFT_DEADLINE_MS,
-      killSignal: 'SIGKILL',
-      env: { PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin`, LC_ALL: 'C' },
+export const runNft: RunNft = async (args, script) => {
+  let end: ToolEnd;
+  try {
+    end = await toolShell.run({ program: 'nft', args, input: script, deadlineMs: NFT_DEADLINE_MS });
+  } catch (error) {
+    throw new CodedError('firewall/nft-failed', `nft ${args.join(' ')}: ${messageOf(error)}`, {
+      cause: error,
     });
-    let out = '';
-    let said = '';
-    child.stdout.on('data', chunk => {
-      out += chunk;
-    });
-    child.stderr.on('data', chunk => {
-      said += chunk;
-    });
-    // A program that ends before it has read its input says so by its exit code.
-    child.stdin.on('error', () => undefined);
-    child.stdin.end(script);
-    child.once('error', error =>
-      reject(
-        new CodedError(
-          'firewall/nft-missing',
-          codeOf(error) === 'ENOENT'
-            ? 'nft is not installed: apt-get install -y nftables'
-            : `nft: ${messageOf(error)}`,
-          { cause: error },
-        ),
-      ),
-    );
-    child.once('close', (code, signal) => {
-      if (code === 0) return resolve(out);
-      const why =
-        said.trim().split('\n')[0] || (signal ? `no answer in ${NFT_DEADLINE_MS} ms` : `exit code ${code}`);
-      reject(new CodedError('firewall/nft-failed', `nft ${args.join(' ')}: ${why}`));
-    });
-  });
+  }
+  const { exitCode, stdout, stderr } = end;
+  if (exitCode === 0) return stdout;
+  if (exitCode === NOT_FOUND)
+    throw new CodedError('firewall/nft-missing', 'nft is not installed: apt-get install -y nftables');
+  const why = stderr.trim().split('\n')[0] || `exit code ${exitCode}`;
+  throw new CodedError('firewall/nft-failed', `nft ${args.join(' ')}: ${why}`);
+};

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { CodedError, codeOf } from '@mastline/shared/base/coded-error';
 import { parseOrExplain } from '@mastline/shared/base/problems';
 import { z } from 'zod';
-import type { RunIp } from './run-ip';
+import { type RunIp, runInOrder } from './run-ip';
 
 export const JOURNAL_NAME = 'network-journal.json';
 
@@ -96,18 +96,20 @@ export class NetworkJournal {
   /** Removes some of what was recorded, for a set-up that failed half-way. */
   async remove(items: readonly NetworkItem[]): Promise<void> {
     const failures: unknown[] = [];
-    for (const item of items.toReversed()) {
+    const left = new Set<NetworkItem>();
+    const undone = items.toReversed().flatMap(item => {
       const undo = undoOf(item);
-      try {
-        if (undo !== null) await this.#runIp(undo);
-      } catch (error) {
-        if (codeOf(error) !== 'network/gone') {
-          failures.push(error);
-          continue;
-        }
-      }
-      this.#items = this.#items.filter(one => one !== item);
-    }
+      return undo === null ? [] : [{ item, undo }];
+    });
+    const commands = undone.map(one => one.undo);
+    await runInOrder(this.#runIp, commands, (at, error) => {
+      if (codeOf(error) === 'network/gone') return;
+      failures.push(error);
+      const stuck = undone[at]?.item;
+      if (stuck) left.add(stuck);
+    });
+    const gone = new Set(items.filter(item => !left.has(item)));
+    this.#items = this.#items.filter(item => !gone.has(item));
     if (this.#items.length > 0) this.#write();
     else rmSync(this.#path, { force: true });
     if (failures.length > 0) throw failures[0];

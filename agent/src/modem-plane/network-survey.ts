@@ -1,7 +1,7 @@
 /** What addresses, rules and routes this machine has now, as `ip` tells; and which of the wanted ones are missing. */
 import { z } from 'zod';
 import type { NetworkItem } from './network-journal';
-import type { RunIp } from './run-ip';
+import { askIp, type RunIp } from './run-ip';
 
 const Links = z.array(
   z.looseObject({
@@ -45,15 +45,18 @@ export interface NetworkSurvey {
 
 /** Asks `ip` for everything of IPv4. */
 export async function surveyNetwork(runIp: RunIp): Promise<NetworkSurvey> {
-  const read = async <T>(schema: z.ZodType<T>, args: string[]) =>
-    schema.parse(JSON.parse((await runIp(args)) || '[]'));
-  const links = await read(Links, ['-N', '-j', '-4', 'address', 'show']);
-  const all = await read(Links, ['-N', '-j', 'link', 'show']);
-  const rules = await read(Rules, ['-N', '-j', '-4', 'rule', 'show']);
-  const routes = await read(Routes, ['-N', '-j', '-4', 'route', 'show', 'table', 'all']);
+  const [addressed = '', all = '', ruled = '', routed = ''] = await askIp(runIp, [
+    'address show',
+    'link show',
+    'rule show',
+    'route show table all',
+  ]);
+  const links = Links.parse(JSON.parse(addressed));
+  const rules = Rules.parse(JSON.parse(ruled));
+  const routes = Routes.parse(JSON.parse(routed));
   return {
     links: new Map(
-      all.flatMap(link =>
+      Links.parse(JSON.parse(all)).flatMap(link =>
         link.ifname
           ? [[link.ifname, { up: link.flags?.includes('UP') ?? false, mtu: link.mtu, index: link.ifindex }]]
           : [],

@@ -13,7 +13,7 @@ import type { LeakGuard } from './leak-guard';
 import { withMachineLock } from './machine-lock';
 import { makeOf, type NetworkItem, type NetworkJournal } from './network-journal';
 import { isPresent, type NetworkSurvey, surveyNetwork } from './network-survey';
-import type { RunIp } from './run-ip';
+import { type RunIp, runInOrder } from './run-ip';
 import { type InterfaceSlot, routerOf, subnetOf } from './slot-config';
 import { freePair, namespaceItems, namespaceOf, type SlotNamespace } from './slot-namespace';
 
@@ -96,16 +96,13 @@ export function repairSlot(wanted: SlotNetwork, survey: NetworkSurvey, runIp: Ru
 }
 
 async function make(items: readonly NetworkItem[], survey: NetworkSurvey, runIp: RunIp): Promise<number> {
-  let made = 0;
-  for (const item of items) {
-    if (isPresent(item, survey)) continue;
-    try {
-      await runIp(makeOf(item));
-      made += 1;
-    } catch (error) {
-      if (codeOf(error) !== 'network/exists') throw error;
-    }
-  }
+  const missing = items.filter(item => !isPresent(item, survey));
+  let made = missing.length;
+  await runInOrder(runIp, missing.map(makeOf), (_, error) => {
+    // Nothing that comes after a failure may be made: the dead end is to be there before the address.
+    if (codeOf(error) !== 'network/exists') throw error;
+    made -= 1;
+  });
   return made;
 }
 

@@ -125,11 +125,13 @@ test('an address that is in use here already is borne in a namespace, and ours s
 test('what was made of a namespace is taken down in order: the interface comes back before it goes', async () => {
   const dir = await tempDir('journal');
   try {
-    const ip = recordingIp();
-    const run = async (args: readonly string[]) =>
-      args.join(' ') === '-N -j -4 address show'
-        ? '[{"ifname":"wwx0","addr_info":[{"local":"10.64.1.2","prefixlen":30}]}]'
-        : ip.run(args);
+    const ip = recordingIp(undefined, {
+      answer: words =>
+        words === 'address show'
+          ? '[{"ifname":"wwx0","addr_info":[{"local":"10.64.1.2","prefixlen":30}]}]'
+          : undefined,
+    });
+    const { run } = ip;
     const journal = new NetworkJournal({ dataDir: dir.path, runIp: run });
     await setUpSlot(bearer, { runIp: run, journal, clock: systemClock, carrier });
     ip.commands.length = 0;
@@ -149,9 +151,10 @@ test('what was made of a namespace is taken down in order: the interface comes b
 test('without nftables the second one fails and says what to install', async () => {
   const dir = await tempDir('journal');
   try {
-    const ip = recordingIp(words => (/ nft /.test(words) ? 'network/ip-failed' : undefined));
-    const run = async (args: readonly string[]) =>
-      args.join(' ') === '-N -j -4 rule show' ? '[{"priority":9,"src":"10.64.1.2","table":9}]' : ip.run(args);
+    const ip = recordingIp(words => (/ nft /.test(words) ? 'network/ip-failed' : undefined), {
+      answer: words => (words === 'rule show' ? '[{"priority":9,"src":"10.64.1.2","table":9}]' : undefined),
+    });
+    const { run } = ip;
     const journal = new NetworkJournal({ dataDir: dir.path, runIp: run });
     await setUpSlot(bearer, { runIp: run, journal, clock: systemClock, carrier }).then(
       () => assert.unreachable(),
@@ -177,18 +180,36 @@ test('says when the subnet is full', () => {
   );
 });
 
-/** An `ip` that remembers what was asked of it; `refuse` says how a command fails. */
-function recordingIp(refuse: (words: string) => string | undefined = () => undefined, journalPath = '') {
+/**
+ * An `ip` that remembers what was asked of it; `refuse` says how a command fails, `answer` what it shows. A batch ends at
+ * the first line that fails, and says which it was.
+ */
+function recordingIp(
+  refuse: (words: string) => string | undefined = () => undefined,
+  { journalPath = '', answer = (_: string): string | undefined => undefined } = {},
+) {
   const commands: string[] = [];
   const journals: string[] = [];
-  const run = async (args: readonly string[]) => {
-    const words = args.join(' ');
-    if (/ show/.test(words)) return words.includes('link') ? '[{"ifname":"wwx1","flags":[]}]' : '[]';
+  const one = (words: string): string => {
+    if (/ show/.test(words))
+      return answer(words) ?? (words.startsWith('link') ? '[{"ifname":"wwx1","flags":[]}]' : '[]');
     const code = refuse(words);
     if (code) throw new CodedError(code, words);
     if (journalPath !== '') journals.push(existsSync(journalPath) ? readFileSync(journalPath, 'utf8') : '');
     commands.push(words);
     return '';
+  };
+  const run = async (args: readonly string[], input = '') => {
+    if (!args.includes('-batch')) return one(args.join(' '));
+    const lines = input.trim().split('\n');
+    const said = lines.map((line, at) => {
+      try {
+        return one(line);
+      } catch (error) {
+        throw new CodedError(codeOf(error) ?? '', `${line}: Command failed -:${at + 1}`);
+      }
+    });
+    return said.join('\n');
   };
   return { run, commands, journals };
 }
@@ -197,7 +218,7 @@ test('is in the journal before it is made, and gone from both afterwards', async
   const dir = await tempDir('journal');
   try {
     const path = join(dir.path, JOURNAL_NAME);
-    const ip = recordingIp(undefined, path);
+    const ip = recordingIp(undefined, { journalPath: path });
     const journal = new NetworkJournal({ dataDir: dir.path, runIp: ip.run });
     const { items } = await setUpSlot(slot, { runIp: ip.run, journal, clock: systemClock });
     assert.is(ip.commands.length, items.length);
@@ -231,9 +252,10 @@ test('a set-up that fails half-way leaves nothing, neither made nor written', as
 test("a carrier's address and packet size are written down, and taken back", async () => {
   const dir = await tempDir('journal');
   try {
-    const ip = recordingIp();
-    const run = async (args: readonly string[]) =>
-      args.join(' ') === '-N -j link show' ? '[{"ifname":"wwx1","flags":[],"mtu":1500}]' : ip.run(args);
+    const ip = recordingIp(undefined, {
+      answer: words => (words === 'link show' ? '[{"ifname":"wwx1","flags":[],"mtu":1500}]' : undefined),
+    });
+    const { run } = ip;
     const journal = new NetworkJournal({ dataDir: dir.path, runIp: run });
     await setUpSlot(bearer, { runIp: run, journal, clock: systemClock, carrier });
     assert.ok(ip.commands.includes('link set dev wwx1 mtu 1430'));

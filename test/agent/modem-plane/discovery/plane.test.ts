@@ -72,11 +72,14 @@ test.beforeEach(async () => {
         { profiles: [], dev: '/dev' },
       ),
     ],
-    runIp: async args => {
-      const words = args.join(' ');
-      if (!/ show/.test(words)) commands.push(words);
-      if (!/ show/.test(words) || !words.includes('link')) return / show/.test(words) ? '[]' : '';
-      return JSON.stringify(modems.map(one => ({ ifname: one.interface, flags: ['UP'] })));
+    runIp: async (args, input) => {
+      const lines = input === undefined ? [args.join(' ')] : input.trim().split('\n');
+      const said = lines.map(words => {
+        if (!/ show/.test(words)) commands.push(words);
+        if (!/ show/.test(words) || !words.includes('link')) return / show/.test(words) ? '[]' : '';
+        return JSON.stringify(modems.map(one => ({ ifname: one.interface, flags: ['UP'] })));
+      });
+      return said.join('\n');
     },
   });
   await plane.start();

@@ -2,31 +2,28 @@
  * What a box full of modems costs, and what one bad modem costs the others: a whole Mastline (virtual modems of all kinds,
  * a cloud, an agent, each a process of its own) with 20 modems.
  *
- *   npm run bench:modems -- [--modems 20] [--pairs 7] [--json FILE]
+ *   npm run bench:modems -- [--modems 20] [--rounds 9] [--stall-ms 0] [--json FILE]
  *
  * At rest, nobody using it: CPU of the agent with all the processes that it runs, its memory, and what it writes to disk.
  * A write to disk is a call that writes to a file or flushes one (fsync, fdatasync), counted by strace in a window of its
  * own, since being traced costs time; the kernel's count of bytes sent to the disk stands beside it.
  *
- * One flapping: requests over flows that are kept open through all modems but the first three, in windows with and without
- * one of those three hanging, dying and being pulled out in turn. The ratio of the 99th percentiles is taken within each
- * pair of neighbouring windows, and the median of those ratios is judged. Ends with 0 when the goals are met.
+ * One flapping: flapping.ts. Ends with 0 when the goals are met.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
-import type { Socket } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 import { buildAll } from '../../installer/local/build';
-import { socks5 } from '../agent/data-plane/clients';
 import { whyNoNamespaces } from '../simulators/run-tool';
+import { MAX_MODEMS } from '../simulators/virtual-slot';
 import type { StormModem } from '../storm/misfortunes';
 import { type Programs, startPrograms } from '../storm/programs';
 import { readFlags, wholeFlag } from '../support/flags';
 import { tempDir } from '../support/temp';
+import { FLAPPING, type FlapFigures, measureFlapping, type WindowKind } from './flapping';
 import { describeMachine, machineLines } from './machine';
 import { cpuSecondsOf } from './process-tree';
-import { median, percentileOf } from './statistics';
 
 const GOALS = { cpuPercent: 3, rssMegabytes: 150, writesPerModemMinute: 1, p99Ratio: 1.1 };
 const KINDS = [
@@ -35,18 +32,10 @@ const KINDS = [
   { profile: 'quectel/em12', driver: 'mbim' },
   { profile: 'huawei/e3372h-153', driver: 'at' },
 ] as const;
-/** One of each kind of way to drive a modem; they flap in turn and carry no measured flow. */
-const FLAPPING = 3;
 const COME_UP_MS = 90_000;
 /** A modem is looked at eagerly for half a minute after it came up (modem-watch.ts). */
 const SETTLE_MS = 35_000;
 const REST_MS = 45_000;
-const WINDOW_MS = 7000;
-/** Between two windows: what the last one began is over. */
-const GAP_MS = 3000;
-/** Between two requests on one flow. */
-const PACE_MS = 40;
-const ANSWER_MS = 20_000;
 
 export interface RestFigures {
   seconds: number;
@@ -60,20 +49,6 @@ export interface RestFigures {
   writesPerModemMinute: number | null;
 }
 
-export interface FlapFigures {
-  pairs: number;
-  requests: number;
-  /** Medians over the windows, microseconds. */
-  p99Micros: { calm: number; flapping: number };
-  /** Of each pair of neighbouring windows, in order. */
-  ratios: number[];
-  ratio: number;
-  /** Of the agent with all its processes, per second. */
-  cpuPerSecond: { calm: number; flapping: number };
-  /** Flows through the others that were cut or refused. */
-  broken: number;
-}
-
 export interface ModemFigures {
   modems: number;
   kind: string;
@@ -83,7 +58,9 @@ export interface ModemFigures {
 
 export async function measureModems(options: {
   modems: number;
-  pairs: number;
+  rounds: number;
+  /** The agent is stopped so long at each misfortune of its modem: what the judge must notice. */
+  stallMs?: number;
   settleMs?: number;
   restMs?: number;
   say: (line: string) => void;
@@ -101,7 +78,7 @@ export async function measureModems(options: {
       await wait(options.settleMs ?? SETTLE_MS);
       const rest = await measureRest(programs, { modems: modems.length, restMs: options.restMs ?? REST_MS });
       options.say('measured at rest');
-      const flap = await measureFlapping(programs, modems, options.pairs);
+      const flap = await measureFlapping(programs, modems, options);
       return { modems: modems.length, kind, rest, flap };
     } finally {
       await programs.abandon();
@@ -173,129 +150,6 @@ async function traceWrites(pid: number, forMs: number): Promise<Record<string, n
   return writes;
 }
 
-async function measureFlapping(
-  programs: Programs,
-  modems: readonly StormModem[],
-  pairs: number,
-): Promise<FlapFigures> {
-  const others = modems.slice(FLAPPING);
-  let samples: number[] = [];
-  let requests = 0;
-  let broken = 0;
-  let over = false;
-  const clients = others.map(async ({ slot }, i) => {
-    // Spread, or they would all ask in the same millisecond.
-    await wait((PACE_MS * i) / others.length);
-    let flow: Socket | null = null;
-    while (!over) {
-      const begun = performance.now();
-      try {
-        flow ??= await openFlow(programs, slot);
-        await roundTrip(flow);
-        samples.push(1000 * (performance.now() - begun));
-        requests += 1;
-      } catch {
-        broken += 1;
-        flow?.destroy();
-        flow = null;
-      }
-      await wait(Math.max(0, PACE_MS - (performance.now() - begun)));
-    }
-    flow?.destroy();
-  });
-  const windows: { calm: number[]; flapping: number[] } = { calm: [], flapping: [] };
-  const cpu = { calm: 0, flapping: 0 };
-  const measure = async (which: 'calm' | 'flapping') => {
-    samples = [];
-    const before = { cpu: cpuSecondsOf(programs.agentPid), at: performance.now() };
-    await wait(WINDOW_MS);
-    const seconds = (performance.now() - before.at) / 1000;
-    cpu[which] += (cpuSecondsOf(programs.agentPid) - before.cpu) / seconds / pairs;
-    windows[which].push(percentileOf(samples, 0.99));
-  };
-  try {
-    // The first requests open the flows.
-    await wait(GAP_MS);
-    for (let pair = 0; pair < pairs; pair += 1) {
-      const modem = modems[pair % FLAPPING];
-      if (modem === undefined) throw new Error('too few modems');
-      // Which comes first changes, so that what drifts falls on both.
-      const order = pair % 2 === 0 ? (['calm', 'flapping'] as const) : (['flapping', 'calm'] as const);
-      for (const which of order) {
-        const flapping = new AbortController();
-        const flaps = which === 'flapping' ? flap(programs, modem, flapping.signal) : Promise.resolve();
-        try {
-          await measure(which);
-        } finally {
-          flapping.abort();
-          await flaps;
-        }
-        await wait(GAP_MS);
-      }
-    }
-  } finally {
-    over = true;
-    await Promise.all(clients);
-  }
-  const ratios = windows.flapping.map((value, i) => value / (windows.calm[i] ?? Number.NaN));
-  return {
-    pairs,
-    requests,
-    p99Micros: { calm: median(windows.calm), flapping: median(windows.flapping) },
-    ratios,
-    ratio: median(ratios),
-    cpuPerSecond: cpu,
-    broken,
-  };
-}
-
-/** Hangs, is well for a moment, is dead, is well, is pulled out and put back in; again and again. Ends well. */
-async function flap({ net }: Programs, { slot, wish }: StormModem, signal: AbortSignal): Promise<void> {
-  const acts: (() => Promise<unknown>)[] = [
-    () => net.knob(slot, 'api', { mode: 'hang' }),
-    () => net.knob(slot, 'api', { mode: 'up' }),
-    () => net.knob(slot, 'api', { mode: 'dead' }),
-    () => net.knob(slot, 'api', { mode: 'up' }),
-    () => net.control('DELETE', `/modems/${slot}`),
-    () => net.control('POST', '/modems', wish),
-  ];
-  for (let i = 0; !signal.aborted || i % 2 === 1; i += 1) {
-    await acts[i % acts.length]?.();
-    if (!signal.aborted) await wait(1200, undefined, { signal }).catch(() => undefined);
-  }
-}
-
-async function openFlow(programs: Programs, slot: number): Promise<Socket> {
-  const { proxy, username, secret, origin } = programs.target(slot, 'bench');
-  const { socket, reply } = await socks5(proxy.port, origin, { username, secret });
-  if (!socket) throw new Error(`refused with ${reply}`);
-  socket.on('error', () => undefined);
-  return socket;
-}
-
-/** One small request and its answer over a flow that stays open. */
-function roundTrip(socket: Socket): Promise<void> {
-  return new Promise((resolve, reject) => {
-    let text = '';
-    const late = setTimeout(() => finish(new Error('no answer')), ANSWER_MS);
-    const take = (bytes: Buffer) => {
-      text += bytes.toString('latin1');
-      const head = text.indexOf('\r\n\r\n');
-      if (head >= 0 && text.length >= head + 5) finish();
-    };
-    const closed = () => finish(new Error('closed'));
-    const finish = (error?: Error) => {
-      clearTimeout(late);
-      socket.off('data', take).off('close', closed);
-      if (error) reject(error);
-      else resolve();
-    };
-    socket.on('data', take).on('close', closed);
-    socket.resume();
-    socket.write('GET /bytes/1 HTTP/1.1\r\nHost: origin\r\n\r\n');
-  });
-}
-
 function residentMegabytes(pid: number): number {
   const kilobytes = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
   return (Number(kilobytes) * 1024) / 1e6;
@@ -324,7 +178,7 @@ export function modemLines({ modems, rest, flap }: ModemFigures): { lines: strin
       writes !== null && writes <= GOALS.writesPerModemMinute,
     ],
     [
-      `one flapping: p99 of the others times ${flap.ratio.toFixed(2)} (goal ${GOALS.p99Ratio})`,
+      `one flapping: p99 of the others times ${flap.ratio.toFixed(2)} of what it is while a modem of nobody's flaps (goal ${GOALS.p99Ratio})`,
       flap.ratio <= GOALS.p99Ratio,
     ],
     [
@@ -335,9 +189,13 @@ export function modemLines({ modems, rest, flap }: ModemFigures): { lines: strin
   const lines = goals.map(([text, met]) => `${met ? 'met   ' : 'MISSED'} ${text}`);
   for (const [name, count] of Object.entries(rest.writes ?? {})) lines.push(`       ${count} × ${name}`);
   const { p99Micros, cpuPerSecond } = flap;
+  const each = (values: Record<WindowKind, number>, told: (value: number) => string) =>
+    `${told(values.calm)} calm, ${told(values.apart)} while a modem of nobody's flaps, ${told(values.flapping)} flapping`;
   lines.push(
-    `       p99 ${p99Micros.calm.toFixed(0)} µs calm, ${p99Micros.flapping.toFixed(0)} µs flapping; ratios ${flap.ratios.map(one => one.toFixed(2)).join(' ')}`,
-    `       CPU of the agent ${(100 * cpuPerSecond.calm).toFixed(1)} % calm, ${(100 * cpuPerSecond.flapping).toFixed(1)} % flapping`,
+    `       p99 in µs: ${each(p99Micros, value => value.toFixed(0))}`,
+    `       ratios of each round: ${flap.ratios.map(one => one.toFixed(2)).join(' ')}`,
+    `       the machine's own share: p99 times ${flap.machineRatio.toFixed(2)} by a modem of nobody's`,
+    `       CPU of the agent in %: ${each(cpuPerSecond, value => (100 * value).toFixed(1))}`,
   );
   return { lines, met: goals.every(([, met]) => met) };
 }
@@ -345,12 +203,14 @@ export function modemLines({ modems, rest, flap }: ModemFigures): { lines: strin
 if (process.argv[1] === import.meta.filename) {
   const values = readFlags({
     modems: { type: 'string', default: '20' },
-    pairs: { type: 'string', default: '7' },
+    rounds: { type: 'string', default: '9' },
+    'stall-ms': { type: 'string', default: '0' },
     json: { type: 'string' },
   });
   const wanted = {
-    modems: wholeFlag('modems', values.modems, { least: FLAPPING + 1, most: 24 }),
-    pairs: wholeFlag('pairs', values.pairs, { least: 1, most: 100 }),
+    modems: wholeFlag('modems', values.modems, { least: FLAPPING + 1, most: MAX_MODEMS - FLAPPING }),
+    rounds: wholeFlag('rounds', values.rounds, { least: 1, most: 100 }),
+    stallMs: wholeFlag('stall-ms', values['stall-ms'], { least: 0, most: 1000 }),
   };
   if (process.env.MASTLINE_BUILT !== '1') await buildAll();
   const machine = describeMachine(0);

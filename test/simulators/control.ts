@@ -39,6 +39,7 @@ const Wish = z.strictObject({
   carrier: z.enum(CARRIER_NAMES).default('fair'),
   name: ModemSpec.shape.name.default(null),
   addressesOf: ModemSpec.shape.addressesOf,
+  apart: ModemSpec.shape.apart,
 });
 const Knobs = {
   address: z.strictObject({ to: z.string() }),

@@ -55,6 +55,7 @@ export function completeSpec(wish: {
   driver: DriverKind | undefined;
   carrier: ModemSpec['carrier'];
   addressesOf?: number | undefined;
+  apart?: true | undefined;
 }): ModemSpec {
   const profiles = loadCatalogue();
   const profile = profiles.find(one => one.id === wish.profile);
@@ -70,10 +71,11 @@ export function completeSpec(wish: {
       'simulator/no-such-model',
       `driver: ${profile.id} is simulated as ${able.join(' or ') || 'nothing'}${driver === undefined ? '' : `, not as ${driver}`}`,
     );
-  const { slot, name, carrier, addressesOf } = wish;
+  const { slot, name, carrier, addressesOf, apart } = wish;
   return {
     ...{ slot, name, profile: profile.id, driver, carrier },
     ...(addressesOf === undefined ? {} : { addressesOf }),
+    ...(apart === undefined ? {} : { apart }),
   };
 }
 

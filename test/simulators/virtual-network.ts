@@ -89,7 +89,9 @@ export async function startVirtualNetwork(
       origin,
       dns,
       echoUrls: made.echoUrls,
-      slots: made.slots.map(one => ({ ...one.config, echoUrls: made.echoUrls })),
+      slots: made.slots
+        .filter(one => one.spec.apart !== true)
+        .map(one => ({ ...one.config, echoUrls: made.echoUrls })),
       control: controlPath,
     });
     const tell = () => writeWhole(stateFile, JSON.stringify(now()));

@@ -25,6 +25,8 @@ export const ModemSpec = z.strictObject({
   carrier: z.enum(CARRIER_NAMES),
   /** Its carrier hands out the same private addresses as that slot's; real networks only. */
   addressesOf: z.int().min(1).max(MAX_MODEMS).optional(),
+  /** The agent is not told of it, as of a modem of another box; its own work on the machine is that of any other. */
+  apart: z.literal(true).optional(),
 });
 export type ModemSpec = z.infer<typeof ModemSpec>;
 

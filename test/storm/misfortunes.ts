@@ -12,7 +12,7 @@ export type PinChoice = 'right' | 'wrong' | 'none';
 export interface StormModem {
   slot: number;
   /** As it is asked for of the virtual network. */
-  wish: { profile: string; driver: Kind };
+  wish: { profile: string; driver: Kind; apart?: true };
   pin: PinChoice;
 }
 

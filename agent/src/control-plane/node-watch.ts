@@ -101,7 +101,8 @@ function severityOf(state: ModemState): EventSeverity {
 
 function rotationEvent(record: RotationRecord): Happened {
   const { slot, outcome, reason, oldAddress, newAddress, tookMs, connected } = record;
-  const came = reason === '' ? `${oldAddress ?? '?'} → ${newAddress ?? '?'}` : reason;
+  const moved = `${oldAddress ?? '?'} → ${newAddress ?? '?'}`;
+  const came = outcome === 'rotated' ? [moved, reason].filter(text => text !== '').join(', ') : reason;
   return {
     kind: 'rotation',
     severity: outcome === 'rotated' ? 'info' : connected ? 'warning' : 'alarm',

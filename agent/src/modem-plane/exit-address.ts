@@ -8,7 +8,7 @@ import { CodedError, messageOf } from '@mastline/shared/base/coded-error';
 import type { CountOwn } from '../ports';
 import { boundRequest } from './bound-request';
 
-const ECHO_DEADLINE_MS = 8000;
+export const ECHO_DEADLINE_MS = 8000;
 const MAX_ECHO_BYTES = 4096;
 
 export interface ExitQuestion {

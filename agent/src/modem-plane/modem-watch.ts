@@ -135,7 +135,7 @@ export class ModemWatch {
         this.#identityAt = Number.NEGATIVE_INFINITY;
         this.#registration = null;
       }
-      await this.#refresh(answer.value);
+      await this.#inTime(this.#refresh(answer.value), () => undefined);
     } else {
       const failures = this.#api.kind === 'failing' ? this.#api.failures + 1 : 1;
       this.#api = { kind: 'failing', fault: answer.fault, failures, last: before };
@@ -144,17 +144,22 @@ export class ModemWatch {
   }
 
   async #ask(): Promise<Outcome<ModemStatus>> {
-    const { clock, log } = this.#options;
-    const over = new AbortController();
-    const late = sleep(clock, LOOK_DEADLINE_MS, over.signal).then(
-      () => failing('watch/too-slow', `no answer within ${LOOK_DEADLINE_MS / 1000} s`),
-      () => failing('watch/over', 'the look is over'),
-    );
     try {
-      return await Promise.race([this.#status(), late]);
+      return await this.#inTime(this.#status(), () =>
+        failing('watch/too-slow', `no answer within ${LOOK_DEADLINE_MS / 1000} s`),
+      );
     } catch (error) {
-      log.error('looking at the modem broke', { error });
+      this.#options.log.error('looking at the modem broke', { error });
       return failing('watch/broken', messageOf(error));
+    }
+  }
+
+  /** What `work` gives, or `late` when that takes too long. */
+  async #inTime<T>(work: Promise<T>, late: () => T): Promise<T> {
+    const over = new AbortController();
+    const deadline = sleep(this.#options.clock, LOOK_DEADLINE_MS, over.signal).then(late, late);
+    try {
+      return await Promise.race([work, deadline]);
     } finally {
       over.abort();
     }

@@ -10,6 +10,7 @@ import type { RotationRecord, RotationSchedule, SlotSchedule } from '@mastline/s
 import { uuidv7 } from '@mastline/shared/domain/uuid';
 import type { Log } from '../observe/log';
 import type { RotateOutcome, RotationRequest, Rotations } from '../ports';
+import type { RotationDrain } from './rotation';
 import { RotationBook } from './rotation-book';
 import type { RotationLimits, RotationReport } from './rotation-desk';
 import { RotationScheduler } from './rotation-scheduler';
@@ -164,7 +165,7 @@ export function recordOf(report: RotationReport, of: { id: string; endedAt: numb
     slot: report.slot,
     askedFor: report.askedFor.slice(0, MAX_ASKED_FOR),
     outcome: report.kind,
-    reason: report.reason.slice(0, MAX_REASON),
+    reason: (report.kind === 'rotated' ? leftBehind(report) : report.reason).slice(0, MAX_REASON),
     carrier: report.carrier,
   };
   if (report.kind === 'unavailable')
@@ -179,6 +180,14 @@ export function recordOf(report: RotationReport, of: { id: string; endedAt: numb
     ...{ method, oldAddress, newAddress, tookMs: Math.round(tookMs), attempts: attempts.length, connected },
     retryAfterMs: null,
   };
+}
+
+/** What became of running flows that outlived their time; empty when none did. */
+function leftBehind({ drain }: { drain: RotationDrain | null }): string {
+  if (drain === null || drain.flowsLeft === 0) return '';
+  const waited = `after ${Math.round(drain.waitedMs / 1000)} s`;
+  if (drain.flowsLeft === null) return `changed ${waited}; ${drain.problem}`;
+  return `${drain.flowsLeft} flows still ran when it changed ${waited}`;
 }
 
 /** The same for the customer who asked by user name. */

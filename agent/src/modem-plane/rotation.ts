@@ -5,6 +5,7 @@
  */
 import { type Clock, sleep } from '@mastline/shared/base/clock';
 import { messageOf } from '@mastline/shared/base/coded-error';
+import { withDeadline } from '@mastline/shared/base/deadline';
 import type { RotationMethod } from '@mastline/shared/profile/schema';
 import type { Bearer, ModemDriver, Outcome } from './driver';
 import type { RotationPhase } from './machine';
@@ -30,6 +31,8 @@ export const ROTATION_TIMES: RotationTimes = {
 };
 
 const DRAIN_LOOK_MS = 100;
+/** Whoever counts running flows has the rest of their grace period, and so much at least. */
+const COUNT_MS = 1000;
 /** Echo services have this long once the modem says that it is connected. */
 const VERIFY_MS = 25_000;
 const VERIFY_PAUSE_MS = 500;
@@ -55,6 +58,8 @@ export interface RotationParts {
   /** Flows that still run through the slot; while nobody can tell, the grace period is waited out, and said so. */
   openFlows: () => Promise<number>;
   onPhase: (phase: RotationPhase, detail: string) => void;
+  /** A verb did not end: the driver has to be let go, or whatever comes next waits behind it. */
+  onStuck: () => void;
   /** Aborted when the plane closes. */
   signal: AbortSignal;
   times: RotationTimes;
@@ -112,6 +117,7 @@ export async function rotate(parts: RotationParts): Promise<RotationEnd> {
     janitor = clock.after(limitMs, () => {
       stuck.abort(new Error(`the modem's driver did not end within ${limitMs / 1000} s`));
       resolve(run.abandoned(messageOf(stuck.signal.reason)));
+      parts.onStuck();
     });
   });
   try {
@@ -192,7 +198,8 @@ class Run {
     this.#drained = drain;
     for (;;) {
       try {
-        drain.flowsLeft = await openFlows();
+        const restMs = Math.max(COUNT_MS, times.graceMs - (clock.monotonicMs() - begun));
+        drain.flowsLeft = await withDeadline(openFlows(), restMs, 'counting them', clock);
         drain.problem = '';
       } catch (error) {
         drain.flowsLeft = null;

@@ -44,6 +44,8 @@ export interface RotatedSlot {
   mayBegin: () => string | null;
   /** The machine is told that it begins, how far it is, and that it is over. */
   tell: (event: MachineEvent) => void;
+  /** A driver that hangs is left behind, and another one made. */
+  letGo: () => void;
   /** The modem is looked at once more: the last look may be of the time before it was connected again. */
   look: () => Promise<void>;
   /** An echo service saw it leave by this address. */
@@ -115,6 +117,7 @@ export class SlotRotation {
         askExit: over => this.#exitNow(over),
         openFlows,
         onPhase: (phase, detail) => modem.tell({ kind: 'rotation-phase', phase, detail }),
+        onStuck: modem.letGo,
         signal,
         times: { ...times, deadlineMs: Math.min(times.deadlineMs, deadlineMs) },
       });

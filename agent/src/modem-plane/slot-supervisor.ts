@@ -257,6 +257,7 @@ export class SlotSupervisor {
         this.#apply(event);
         this.#tell();
       },
+      letGo: () => this.#restartWatch(),
       look: async () => this.#watch?.look(),
       proven: address => this.#path.proven(address),
     };

@@ -17,7 +17,7 @@ export const RotationRecord = z.looseObject({
   /** UTC epoch milliseconds of the end, by the node's corrected clock. */
   endedAt: z.int().min(0),
   outcome: RotationOutcome,
-  /** Why it is not `rotated`; empty when it is. */
+  /** Why it is not `rotated`; of one that is, what outlived its grace period, else empty. */
   reason: z.string().max(500),
   /** The method that was tried last; null when none was. */
   method: z.string().max(40).nullable(),

@@ -71,6 +71,8 @@ export const TREATMENTS: Record<ModemCause, Treatment> = {
 export interface Experience {
   tries: number;
   mended: number;
+  /** Climbs since its last try that passed it over. */
+  passed: number;
 }
 
 /** Harsh rungs wear a modem and its flash: not more of them within a day. */
@@ -82,7 +84,7 @@ export const DAILY: Partial<Record<Rung, number>> = {
 };
 /** Experience that speaks: so many tries without one success, and a rung is passed over. */
 const HOPELESS_TRIES = 5;
-/** And tried again in one of so many climbs, since firmware changes. */
+/** And tried again in one of so many climbs, since firmware changes; whether they come in a row or weeks apart. */
 const HOPELESS_EVERY = 5;
 /** The last one fails only by what happens after the boot. */
 const REBOOT_BUDGET_MS = 60_000;
@@ -95,36 +97,46 @@ export interface PlanFacts {
   experience: (rung: Rung) => Experience | null;
   /** Rungs done to this slot within the last 24 hours. */
   doneToday: (rung: Rung) => number;
-  /** Climbs of this slot so far. */
-  climbs: number;
   /** Other modems of the node were meant to carry and none does: it is not this modem's fault alone. */
   allSilent: boolean;
   /** The operator's choice; never while another modem carries. */
   mayReboot: boolean;
 }
 
+export interface ClimbPlan {
+  steps: Step[];
+  /** Why there are none. */
+  why: string;
+  /** Rungs that never helped, and are left out for that. */
+  hopeless: Rung[];
+}
+
 /** The rungs to climb now; empty with the reason when none is. */
-export function planClimb(facts: PlanFacts): { steps: Step[]; why: string } {
-  const { cause, ladder, experience, doneToday, climbs } = facts;
+export function planClimb(facts: PlanFacts): ClimbPlan {
+  const { cause, ladder, experience, doneToday } = facts;
   const { rungs, remedy } = TREATMENTS[cause];
-  if (rungs.length === 0) return { steps: [], why: remedy };
+  if (rungs.length === 0) return { steps: [], why: remedy, hopeless: [] };
   // A carrier or a service that is down is not mended by restarting everybody's modem.
   const gently = facts.allSilent && cause === 'data-dead';
   const steps: Step[] = [];
   const passed: string[] = [];
+  const hopeless: Rung[] = [];
   for (const { rung, budgetSeconds } of ladder) {
     if (!rungs.includes(rung)) continue;
     const known = experience(rung);
-    const hopeless = known !== null && known.tries >= HOPELESS_TRIES && known.mended === 0;
+    const neverHelps = known !== null && known.tries >= HOPELESS_TRIES && known.mended === 0;
     if (gently && rung !== 'reconnect') passed.push(`${rung}: no modem of this node carries`);
     else if (doneToday(rung) >= (DAILY[rung] ?? Number.POSITIVE_INFINITY))
       passed.push(`${rung}: ${DAILY[rung]} times a day are the limit`);
-    else if (hopeless && climbs % HOPELESS_EVERY !== 0) passed.push(`${rung}: has never helped`);
-    else steps.push({ rung, budgetMs: budgetSeconds * 1000 });
+    else if (neverHelps && known.passed < HOPELESS_EVERY - 1) {
+      hopeless.push(rung);
+      passed.push(`${rung}: has never helped`);
+    } else steps.push({ rung, budgetMs: budgetSeconds * 1000 });
   }
   if (facts.mayReboot && rungs.includes('host-reboot') && !gently && doneToday('host-reboot') === 0)
     steps.push({ rung: 'host-reboot', budgetMs: REBOOT_BUDGET_MS });
-  return { steps, why: steps.length > 0 ? '' : passed.join('; ') || 'its profile names no rung for that' };
+  const why = steps.length > 0 ? '' : passed.join('; ') || 'its profile names no rung for that';
+  return { steps, why, hopeless };
 }
 
 const PAUSES_MS = [60_000, 3 * 60_000, 10 * 60_000, 30 * 60_000];

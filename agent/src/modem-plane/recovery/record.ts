@@ -22,6 +22,8 @@ const Figures = z.strictObject({
   rung: z.string().max(40),
   tries: z.int().min(0),
   mended: z.int().min(0),
+  /** Climbs since the last try that passed it over. */
+  passed: z.int().min(0).default(0),
   /** Milliseconds of the latest that helped. */
   tookMs: z.array(z.int().min(0)).max(TIMES_KEPT),
 });
@@ -87,6 +89,15 @@ export class RecoveryRecord {
     return this.#figuresOf(model, cause, rung) ?? null;
   }
 
+  /** A climb leaves these rungs out, since they have never helped. */
+  passOver(model: string, cause: ModemCause, rungs: readonly Rung[]): void {
+    for (const rung of rungs) {
+      const figures = this.#figuresOf(model, cause, rung);
+      if (figures) figures.passed += 1;
+    }
+    if (rungs.length > 0) this.#file.changed();
+  }
+
   /** What came of a climb. */
   add(slot: number, model: string, report: RecoveryReport): void {
     const { value } = this.#file;
@@ -96,11 +107,12 @@ export class RecoveryRecord {
       if (outcome !== 'mended' && outcome !== 'not-mended') continue;
       let figures = this.#figuresOf(model, report.cause, rung);
       if (figures === undefined) {
-        figures = { model, cause: report.cause, rung, tries: 0, mended: 0, tookMs: [] };
+        figures = { model, cause: report.cause, rung, tries: 0, mended: 0, passed: 0, tookMs: [] };
         value.rungs.push(figures);
         if (value.rungs.length > MAX_KEYS) value.rungs.shift();
       }
       figures.tries += 1;
+      figures.passed = 0;
       if (outcome === 'mended') {
         figures.mended += 1;
         figures.tookMs = [...figures.tookMs, tookMs].slice(-TIMES_KEPT);
@@ -115,7 +127,7 @@ export class RecoveryRecord {
   }
 
   figures(): RungFigures[] {
-    return this.#file.value.rungs.map(({ tookMs, ...one }) => {
+    return this.#file.value.rungs.map(({ tookMs, passed: _, ...one }) => {
       const sorted = [...tookMs].sort((a, b) => a - b);
       return {
         ...one,

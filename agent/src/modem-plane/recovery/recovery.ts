@@ -161,20 +161,20 @@ export class Recovery {
       return 'over';
     }
     const { carrying } = this.#options.neighbours();
-    const { steps, why } = planClimb({
+    const { steps, why, hopeless } = planClimb({
       cause,
       ladder: this.#options.ladder(),
       experience: rung => record.experience(model(), cause, rung),
       doneToday: rung => record.doneToday(slot, rung),
-      climbs: this.#climbs,
       allSilent: this.#areAllSilent(),
       mayReboot: this.#options.mayReboot && carrying === 0 && this.#climbs > 0,
     });
+    if (steps.length > 0 && !this.#options.begin(cause)) return 'not-now';
+    record.passOver(model(), cause, hopeless);
     if (steps.length === 0) {
       this.#note = why;
       return 'over';
     }
-    if (!this.#options.begin(cause)) return 'not-now';
     log.warn('recovery begins', { cause, reason: verdict.reason, rungs: steps.map(step => step.rung) });
     let end: ClimbEnd;
     try {

@@ -308,12 +308,17 @@ test('experience is kept over a restart: a rung that never helps is passed over'
   assert.ok((of('reset')?.p50Ms ?? 0) > 8000);
   await rig.close(true);
   rig = await Rig.start({ dataDir: dir.path });
-  // In one climb of five it is tried all the same: the second one is not.
-  await rig.kill(rig.stick(), 'data', 'reset');
-  await rig.until(() => isCured(), 'well again');
-  await rig.kill(rig.stick(), 'data', 'reset');
-  await rig.until(() => isCured(), 'well again');
-  assert.equal(rungs(), [['reset', 'mended']]);
+  // In one climb of five it is tried all the same, however far apart they are.
+  for (let i = 0; i < 5; i += 1) {
+    await rig.kill(rig.stick(), 'data', 'reset');
+    await rig.until(() => isCured(), `well again, ${i}`);
+    assert.equal(
+      rungs()?.map(([rung]) => rung),
+      i < 4 ? ['reset'] : ['reconnect', 'reset'],
+      `climb ${i}`,
+    );
+    await rig.pass(11 * MINUTE_MS);
+  }
   await rig.close(true);
   await dir.remove();
   rig = await Rig.start();

@@ -4,9 +4,10 @@
  * race, and what the agent takes beyond the sticks' own times can be told exactly.
  */
 import { createServer as createHttpServer } from 'node:http';
-import { type AddressInfo, createServer, type Server } from 'node:net';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import type { PowerOutcome, PowerWay } from '@mastline/agent/modem-plane/discovery/usb-power';
 import { API_DEADLINE_MS } from '@mastline/agent/modem-plane/drivers/hilink/session';
+import { ECHO_DEADLINE_MS } from '@mastline/agent/modem-plane/exit-address';
 import { PROBE_DEADLINE_MS } from '@mastline/agent/modem-plane/health/probe';
 import { createModemPlane, type RotatingModemPlane } from '@mastline/agent/modem-plane/modem-plane';
 import type { ModemPlaneOptions } from '@mastline/agent/modem-plane/plane-options';
@@ -23,6 +24,8 @@ import { type FakeClock, fakeClock } from '../../../support/clock';
 import { tempDir } from '../../../support/temp';
 
 const STEP_MS = 100;
+/** A wait of one of these lengths is a request that is under way; nothing else may wait so long. */
+export const ASKING_MS: ReadonlySet<number> = new Set([API_DEADLINE_MS, PROBE_DEADLINE_MS, ECHO_DEADLINE_MS]);
 /** The sticks' own times, in virtual milliseconds. */
 export const DEVICE = {
   leavesUsbMs: 500,
@@ -56,6 +59,7 @@ export class Stick {
   modem!: HilinkModem;
   /** Requests that it has taken and will not answer. */
   held = 0;
+  readonly sockets = new Set<Socket>();
   death: Death | null = null;
 
   constructor(
@@ -97,7 +101,7 @@ export class Rig {
     this.clock = {
       ...this.base,
       after: (ms, run) => {
-        if (ms !== API_DEADLINE_MS && ms !== PROBE_DEADLINE_MS) return this.base.after(ms, run);
+        if (!ASKING_MS.has(ms)) return this.base.after(ms, run);
         this.#asking += 1;
         let done = false;
         const end = () => {
@@ -174,7 +178,8 @@ export class Rig {
 
   /** Lets so much virtual time pass. */
   pass(ms: number): Promise<void> {
-    return sleep(this.clock, ms);
+    // Not the agent's clock: it would be taken for a request of the agent's.
+    return sleep(this.base, ms);
   }
 
   /** The stick dies in one of the ways that sticks have; `cure` is the gentlest thing that helps. */
@@ -188,7 +193,11 @@ export class Rig {
       await this.#unplug(stick);
       return;
     }
-    if (death === 'api' || death === 'hung') await stick.modem.setMode('hang');
+    if (death === 'api' || death === 'hung') {
+      await stick.modem.setMode('hang');
+      // What comes on a connection of before would not be known to be held.
+      for (const socket of stick.sockets) socket.destroy();
+    }
     if (death === 'data' || death === 'hung') await stick.carrier.setCarries(false);
   }
 
@@ -314,6 +323,8 @@ export class Rig {
     if (boots && stick.death === 'data' && stick.cure === 'reset') this.#cureData(stick);
     const server = createServer();
     server.on('connection', socket => {
+      stick.sockets.add(socket);
+      socket.once('close', () => stick.sockets.delete(socket));
       if (stick.modem?.mode() !== 'hang') return;
       stick.held += 1;
       socket.once('close', () => {
@@ -392,7 +403,7 @@ export class Rig {
     await this.#plugIn(stick);
     const boots = way === 'power' ? DEVICE.bootMs : 0;
     stick.ownMs += this.now() - begun + boots + DEVICE.registerMs + DEVICE.connectMs;
-    this.clock.after(boots, () => {
+    this.base.after(boots, () => {
       stick.carrier.register();
       const mode = stick.death === 'hung' || stick.death === 'api' ? 'hang' : 'up';
       void stick.modem.setMode(mode);

@@ -31,6 +31,7 @@ async function turn(steps: RotationStep[], over: Partial<RotationParts> = {}) {
       },
       openFlows: async () => 0,
       onPhase: phase => void (phases.at(-1) === phase || phases.push(phase)),
+      onStuck: () => void phases.push('stuck'),
       signal: new AbortController().signal,
       times: ROTATION_TIMES,
       ...over,
@@ -229,6 +230,16 @@ test('a driver that never answers does not hold the slot for ever', async () => 
   assert.match(end.reason, /driver did not end within 480 s/);
   assert.is(end.connected, false);
   assert.is(end.tookMs, 480_000);
+  assert.is(phases.at(-1), 'stuck');
+});
+
+test('whoever is to count running flows and never answers costs their grace, and is told of', async () => {
+  now = await rig();
+  const end = await turn([DATA], { openFlows: () => new Promise<never>(() => undefined) });
+  assert.is(end.kind, 'rotated');
+  assert.is(end.drain?.waitedMs, ROTATION_TIMES.graceMs);
+  assert.is(end.drain?.flowsLeft, null);
+  assert.match(end.drain?.problem ?? '', /cannot be counted: counting them took longer than 10000 ms/);
 });
 
 test('a verb that ends after all is followed by no other', async () => {

@@ -20,4 +20,6 @@ export type LimitsInput = Parameters<PortalApi['credentials']['setLimits']>[0]['
 export type ProtocolsInput = Parameters<PortalApi['endpoints']['setProtocols']>[0];
 export type OpenToInput = Parameters<PortalApi['endpoints']['setOpenTo']>[0];
 export type ChainInput = Parameters<PortalApi['endpoints']['setChain']>[0];
+export type LogSettingsInput = Parameters<PortalApi['connections']['setSettings']>[0];
+export type QuotaInput = Parameters<PortalApi['credentials']['setQuota']>[0]['quota'];
 export type UsageQuestion = Parameters<PortalApi['usage']['query']>[0];

@@ -21,6 +21,7 @@ export default [
       { path: 'usage', file: 'routes/usage.tsx' },
       { path: 'system', file: 'routes/system.tsx' },
       { path: 'connections', file: 'routes/connections.tsx' },
+      { path: 'settings', file: 'routes/settings.tsx' },
       { path: '*', file: 'routes/not-found.tsx' },
     ],
   },

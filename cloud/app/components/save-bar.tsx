@@ -1,8 +1,18 @@
 /** The foot of a settings form: the button, and whether the last save held. */
 import { useNavigation } from '@remix-run/react';
+import type { ReactNode } from 'react';
 import { Icon } from './icons';
 
-export function SaveBar({ label, saved, intent }: { label: string; saved: boolean; intent: string }) {
+export function SaveBar(props: {
+  label: string;
+  saved: boolean;
+  intent: string;
+  /** What a save that held means. */
+  held?: string;
+  /** Other buttons of the form. */
+  children?: ReactNode;
+}) {
+  const { label, saved, intent, held = 'Saved. Connected nodes get it at once.' } = props;
   const { formData } = useNavigation();
   const busy = formData?.get('intent') === intent;
   return (
@@ -13,11 +23,12 @@ export function SaveBar({ label, saved, intent }: { label: string; saved: boolea
           <span data-on={busy}>Saving…</span>
         </span>
       </button>
+      {props.children}
       <span role="status" className="saved">
         {saved && !busy && (
           <>
             <Icon name="check" size={17} />
-            Saved. Connected nodes get it at once.
+            {held}
           </>
         )}
       </span>

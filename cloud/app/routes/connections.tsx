@@ -63,8 +63,10 @@ export default function Connections() {
         <div>
           <h1>Connections</h1>
           <p>
-            Kept for {keptDays} {keptDays === 1 ? 'day' : 'days'} · never what was carried · times in{' '}
-            {zone.replaceAll('_', ' ')}
+            <Link to="/settings">
+              Kept for {keptDays} {keptDays === 1 ? 'day' : 'days'}
+            </Link>{' '}
+            · never what was carried · times in {zone.replaceAll('_', ' ')}
           </p>
         </div>
         <div className="page-head-tools">

@@ -13,14 +13,17 @@ import { SecretBox } from '../components/secret-box';
 import { limitsSummary } from '../limits-form';
 import { zoneOf } from '../look.server';
 import { pageTitle } from '../page-title';
+import { quotaLeft, quotaSummary } from '../quota-form';
 import { maySeeSecrets } from '../secrets';
 
 export const meta = pageTitle('Credentials');
 
 export const loader = (args: LoaderFunctionArgs) =>
   asMember(args, async (api, viewer) => ({
-    credentials: (await api.credentials.list()).map(({ limits, ...one }) => ({
+    credentials: (await api.credentials.list()).map(({ limits, quota, ...one }) => ({
       ...one,
+      quota: quotaSummary(quota),
+      usedUp: quota !== null && quotaLeft(quota) === 0,
       limits: limitsSummary(limits, zoneOf(args.request), 2),
     })),
     customer: viewer.active.kinds.includes('customer'),
@@ -54,7 +57,7 @@ export default function Credentials() {
                 <th scope="col">State</th>
                 <th scope="col">User name</th>
                 <th scope="col">Secret</th>
-                <th scope="col">Limits</th>
+                <th scope="col">Quota, limits</th>
                 <th scope="col" className="right">
                   Today
                 </th>
@@ -72,7 +75,7 @@ export default function Credentials() {
                     </Link>
                   </td>
                   <td data-label="State">
-                    {one.suspended ? <Pill tone="bad">Suspended</Pill> : <Pill tone="ok">Active</Pill>}
+                    <CredentialPill suspended={one.suspended} usedUp={one.usedUp} />
                   </td>
                   <td data-label="User name">
                     <span className="copyable">
@@ -87,13 +90,14 @@ export default function Credentials() {
                       <span className="muted">hidden</span>
                     )}
                   </td>
-                  <td data-label="Limits">
+                  <td data-label="Quota, limits">
                     <Link
                       className="limits-link"
                       to={`/credentials/${one.id}`}
-                      aria-label={`Limits of ${one.name}: ${one.limits ?? 'none'}`}
+                      aria-label={`Limits of ${one.name}: ${[one.quota, one.limits ?? 'none'].filter(Boolean).join(', ')}`}
                     >
-                      {one.limits ?? 'none'}
+                      {one.quota !== null && <span>{one.quota}</span>}
+                      {(one.limits !== null || one.quota === null) && <span>{one.limits ?? 'none'}</span>}
                     </Link>
                   </td>
                   <td data-label="Today" className="right number" title="Since midnight UTC">
@@ -120,6 +124,11 @@ export default function Credentials() {
 }
 
 export { ErrorView as ErrorBoundary };
+
+function CredentialPill({ suspended, usedUp }: { suspended: boolean; usedUp: boolean }) {
+  if (suspended) return <Pill tone="bad">Suspended</Pill>;
+  return usedUp ? <Pill tone="bad">Quota used up</Pill> : <Pill tone="ok">Active</Pill>;
+}
 
 function NoCredentials({ customer }: { customer: boolean }) {
   return (

@@ -110,7 +110,7 @@ function OrganizationMenu({ viewer }: { viewer: Viewer }) {
   const { active, organizations } = viewer;
   return (
     <Menu
-      label={`Organization: ${active.name}. Switch`}
+      label={`Organization: ${active.name}. Switch, settings`}
       opens="down"
       boxed
       summary={
@@ -151,6 +151,11 @@ function OrganizationMenu({ viewer }: { viewer: Viewer }) {
           </button>
         ))}
       </Form>
+      <hr className="menu-rule" />
+      <Link className="menu-item" to="/settings">
+        <Icon name="settings" size={18} />
+        Settings of {active.name}
+      </Link>
     </Menu>
   );
 }

@@ -18,7 +18,9 @@ import type {
 
 const Instant = z.int().min(0).max(8_640_000_000_000_000);
 const After = z.string().regex(CURSOR, 'must be the "next" of a page').optional();
-const Days = z.int().min(MIN_DAYS).max(MAX_DAYS);
+/** Read by people beside the field. */
+const days = `must be a whole number of days from ${MIN_DAYS} to ${MAX_DAYS}`;
+const Days = z.int({ error: days }).min(MIN_DAYS, days).max(MAX_DAYS, days);
 const Port = z.int().min(0).max(65_535);
 
 export const ConnectionsQuery = z.object({

@@ -1,24 +1,17 @@
 /** What an organization decides about its own log: how long it is kept, and what nodes may say of its targets. */
 import { DestinationPolicy } from '@mastline/shared/domain/flow-summary';
 import { recordAudit } from '../audit/record';
-import { withTenant } from '../db/tenant';
+import { type TenantStore, withTenant } from '../db/tenant';
+import { servingNodes } from '../fleet/endpoints';
 import type { OrganizationView, Viewer } from '../identity/viewer';
 import type { Services } from '../rpc/context';
 import type { LogSettingsView } from './views';
 
-export async function readLogSettings(
+export function readLogSettings(
   services: Services,
-  organization: OrganizationView,
+  organization: Pick<OrganizationView, 'id'>,
 ): Promise<LogSettingsView> {
-  const row = await services.db.prisma.organization.findUniqueOrThrow({
-    where: { id: organization.id },
-    select: { connectionLogDays: true, eventDays: true, logDestinations: true },
-  });
-  return {
-    connectionLogDays: row.connectionLogDays,
-    eventDays: row.eventDays,
-    destinations: DestinationPolicy.parse(row.logDestinations),
-  };
+  return withTenant(services.db, organization.id, read);
 }
 
 /** What is shortened is removed by the next run of the job; what nodes may say changes with their next state. */
@@ -28,13 +21,12 @@ export async function setLogSettings(
   settings: LogSettingsView,
 ): Promise<void> {
   const organizationId = viewer.active.id;
-  const before = await readLogSettings(services, viewer.active);
   const { connectionLogDays, eventDays, destinations } = settings;
-  await services.db.prisma.organization.update({
-    where: { id: organizationId },
-    data: { connectionLogDays, eventDays, logDestinations: destinations },
-  });
-  const nodeIds = await withTenant(services.db, organizationId, async store => {
+  const toTell = await withTenant(services.db, organizationId, async store => {
+    const before = await read(store);
+    await store.organization.updateMany({
+      data: { connectionLogDays, eventDays, logDestinations: destinations },
+    });
     await recordAudit(store, {
       organizationId,
       at: services.clock.now(),
@@ -43,8 +35,14 @@ export async function setLogSettings(
       subject: { kind: 'organization', id: organizationId },
       details: { connectionLogDays, eventDays, destinations },
     });
-    const endpoints = await store.endpoint.findMany({ where: { deletedAt: null }, select: { nodeId: true } });
-    return [...new Set(endpoints.map(each => each.nodeId))];
+    return before.destinations === destinations ? [] : servingNodes(store);
   });
-  if (before.destinations !== destinations) await services.settingsChanged(nodeIds);
+  if (toTell.length > 0) await services.settingsChanged(toTell);
+}
+
+async function read(store: Pick<TenantStore, 'organization'>): Promise<LogSettingsView> {
+  const { logDestinations, ...days } = await store.organization.findFirstOrThrow({
+    select: { connectionLogDays: true, eventDays: true, logDestinations: true },
+  });
+  return { ...days, destinations: DestinationPolicy.parse(logDestinations) };
 }

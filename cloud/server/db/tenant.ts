@@ -22,7 +22,10 @@ type TenantModel =
   | 'rotation'
   | 'rotationLink'
   | 'rotationSchedule'
-  | 'membership';
+  | 'membership'
+  | 'quota'
+  /** Its own row, and no other. */
+  | 'organization';
 
 /** Prisma, for the rows of one organization. Relations cannot be included: they would leave the tenant. */
 export type TenantStore = Pick<Prisma.TransactionClient, TenantModel>;
@@ -41,6 +44,8 @@ const TENANT_MODELS: ReadonlySet<string> = new Set<string>([
   'RotationLink',
   'RotationSchedule',
   'Membership',
+  'Quota',
+  'Organization',
 ]);
 
 /** Runs `work` in one transaction on the rows of one organization. */
@@ -74,18 +79,20 @@ function tenantScope(organizationId: string) {
       $allModels: {
         async $allOperations({ model, operation, args, query }) {
           if (!TENANT_MODELS.has(model)) throw outside(`${model} is not a tenant's`);
-          return query(scoped(operation, args as Record<string, unknown>, organizationId) as never);
+          const key = model === 'Organization' ? 'id' : 'organizationId';
+          return query(scoped(operation, args as Record<string, unknown>, organizationId, key) as never);
         },
       },
     },
   });
 }
 
-/** The arguments of one operation with the organization added. Exported for its test. */
+/** The arguments of one operation with the organization added, which stands in `key`. Exported for its test. */
 export function scoped(
   operation: string,
   args: Record<string, unknown> | undefined,
   organizationId: string,
+  key: 'organizationId' | 'id' = 'organizationId',
 ): Record<string, unknown> {
   const given = args ?? {};
   if (given.include !== undefined) throw outside('include leaves the tenant');
@@ -93,9 +100,9 @@ export function scoped(
     if (typeof chosen === 'object') throw outside('selecting a relation leaves the tenant');
   const own = (value: unknown) => {
     const fields = (value ?? {}) as Record<string, unknown>;
-    if (fields.organizationId !== undefined && fields.organizationId !== organizationId)
+    if (fields[key] !== undefined && fields[key] !== organizationId)
       throw outside('it names another organization');
-    return { ...fields, organizationId };
+    return { ...fields, [key]: organizationId };
   };
   switch (operation) {
     case 'findUnique':

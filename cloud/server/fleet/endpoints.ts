@@ -1,5 +1,6 @@
 /** What a customer connects to, and whether it can serve now. */
 
+import type { TenantStore } from '../db/tenant';
 import type { Services } from '../rpc/context';
 import type { Presence } from './presence';
 import { type EndpointRow, readEndpoints, readSlots, type SlotRow } from './store';
@@ -10,6 +11,12 @@ export async function listEndpoints(services: Services, organizationId: string):
   const endpoints = await readEndpoints(services.db, organizationId);
   const slots = await readSlots(services.db, { organizationId, everything: false, asHost: false });
   return endpoints.map(endpoint => view(endpoint, slots, services.presence));
+}
+
+/** Ids of the nodes that the store's organization has endpoints on: those to be told of what it changes. */
+export async function servingNodes(store: Pick<TenantStore, 'endpoint'>): Promise<string[]> {
+  const endpoints = await store.endpoint.findMany({ where: { deletedAt: null }, select: { nodeId: true } });
+  return [...new Set(endpoints.map(each => each.nodeId))];
 }
 
 function view(endpoint: EndpointRow, allSlots: SlotRow[], presence: Presence): EndpointView {

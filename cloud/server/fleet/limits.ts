@@ -10,6 +10,7 @@ import { scopeOf } from '../identity/scope';
 import type { Viewer } from '../identity/viewer';
 import type { Services } from '../rpc/context';
 import { noSuchCredential } from './credentials';
+import { servingNodes } from './endpoints';
 import type { LimitsInput } from './settings-input';
 import { ownNodes } from './visible';
 
@@ -34,8 +35,7 @@ export async function setCredentialLimits(
       subject: { kind: 'credential', id },
       details: plain(limits),
     });
-    const endpoints = await store.endpoint.findMany({ where: { deletedAt: null }, select: { nodeId: true } });
-    return [...new Set(endpoints.map(each => each.nodeId))];
+    return servingNodes(store);
   });
   await services.settingsChanged(nodeIds);
 }

@@ -3,8 +3,9 @@
 import { type QuotaSetting, quotaPeriodStart } from '@mastline/shared/domain/quota';
 import { uuidv7 } from '@mastline/shared/domain/uuid';
 import { recordAudit } from '../audit/record';
-import { withTenant, withTenantSql } from '../db/tenant';
+import { type TenantStore, withTenant } from '../db/tenant';
 import { noSuchCredential } from '../fleet/credentials';
+import { servingNodes } from '../fleet/endpoints';
 import type { Viewer } from '../identity/viewer';
 import type { Services } from '../rpc/context';
 
@@ -20,8 +21,14 @@ export async function setCredentialQuota(
   const organizationId = viewer.active.id;
   const now = services.clock.now();
   const nodeIds = await withTenant(services.db, organizationId, async store => {
-    const found = await store.credential.findFirst({ where: { id, deletedAt: null }, select: { id: true } });
-    if (found === null) throw noSuchCredential(id, organizationId);
+    // Changes nothing, but holds the row: two people who set the same quota do so one after the other.
+    const { count } = await store.credential.updateMany({
+      where: { id, deletedAt: null },
+      data: { deletedAt: null },
+    });
+    if (count === 0) throw noSuchCredential(id, organizationId);
+    if (quota === null) await store.quota.deleteMany({ where: { credentialId: id } });
+    else await write(store, { organizationId, credentialId: id, quota, now });
     await recordAudit(store, {
       organizationId,
       at: now,
@@ -30,28 +37,25 @@ export async function setCredentialQuota(
       subject: { kind: 'credential', id },
       details: quota === null ? { removed: true } : { bytes: quota.bytes, period: { ...quota.period } },
     });
-    const endpoints = await store.endpoint.findMany({ where: { deletedAt: null }, select: { nodeId: true } });
-    return [...new Set(endpoints.map(each => each.nodeId))];
+    return servingNodes(store);
   });
-  await withTenantSql(services.db, organizationId, client =>
-    quota === null
-      ? client.query('DELETE FROM quotas WHERE organization_id = $1 AND credential_id = $2', [
-          organizationId,
-          id,
-        ])
-      : client.query(
-          `INSERT INTO quotas AS q (organization_id, id, credential_id, bytes, period, billing_day, period_start, set_at)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-           ON CONFLICT (credential_id) DO UPDATE SET bytes = excluded.bytes, period = excluded.period,
-             billing_day = excluded.billing_day
-            WHERE q.organization_id = $1`,
-          [
-            ...[organizationId, uuidv7(now), id, quota.bytes, quota.period.kind],
-            quota.period.kind === 'monthly' ? quota.period.billingDay : null,
-            ...[new Date(quotaPeriodStart(quota.period, now, now)), new Date(now)],
-          ],
-        ),
-  );
   await services.settingsChanged(nodeIds);
   services.quotas.changed(id, nodeIds);
+}
+
+async function write(
+  store: Pick<TenantStore, 'quota'>,
+  of: { organizationId: string; credentialId: string; quota: QuotaSetting; now: number },
+): Promise<void> {
+  const { organizationId, credentialId, now } = of;
+  const { bytes, period } = of.quota;
+  const set = {
+    bytes: BigInt(bytes),
+    period: period.kind,
+    billingDay: period.kind === 'monthly' ? period.billingDay : null,
+  };
+  const { count } = await store.quota.updateMany({ where: { credentialId }, data: set });
+  if (count > 0) return;
+  const begun = { periodStart: new Date(quotaPeriodStart(period, now, now)), setAt: new Date(now) };
+  await store.quota.create({ data: { id: uuidv7(now), organizationId, credentialId, ...set, ...begun } });
 }

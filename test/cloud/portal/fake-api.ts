@@ -478,6 +478,14 @@ function someCredentials(nowMs: number): CredentialView[] {
   return [
     one(1, 'Price crawler', { bytesToday: 9_663_676_416, lastUsedAt: nowMs - 60_000 }),
     one(2, 'Ad checks', {
+      quota: {
+        bytes: 50 * 2 ** 30,
+        period: { kind: 'monthly', billingDay: 15 },
+        used: 31_400_000_000,
+        lent: 512 * 2 ** 20,
+        periodStart: Date.UTC(2026, 10, 15),
+        periodEnd: Date.UTC(2026, 11, 15),
+      },
       limits: {
         flowsPerMinute: 600,
         concurrentFlows: 32,

@@ -14,6 +14,12 @@ const folder = process.argv[2] ?? '/tmp/mastline-portal';
 await mkdir(folder, { recursive: true });
 const portal = await fakePortal(Date.UTC(2026, 10, 23, 14, 20));
 const browser = await launch();
+const spent = portal.cloud.credentials.find(one => one.name === 'New project');
+if (spent)
+  spent.quota = {
+    ...{ bytes: 10 * 2 ** 30, used: 10 * 2 ** 30, lent: 0, period: { kind: 'total' } },
+    ...{ periodStart: Date.UTC(2026, 10, 2), periodEnd: null },
+  };
 
 for (const look of ['light', 'dark'] as const)
   for (const width of [1440, 360]) {
@@ -72,6 +78,8 @@ for (const look of ['light', 'dark'] as const)
       ['endpoint-shadowsocks', `endpoints/${settings}205`],
       ['credentials', 'credentials'],
       ['credential', `credentials/${settings}302`],
+      ['credential-spent', `credentials/${settings}304`],
+      ['settings', 'settings'],
       ['usage', 'usage'],
       ['connections', 'connections'],
       ['connections-older', 'connections?range=all&outcome=refused'],

@@ -14,13 +14,15 @@ export const SPEAKS = [
 ] as const;
 
 /** The best first. */
-export const METHODS = [
+const METHODS = [
   '2022-blake3-aes-128-gcm',
   '2022-blake3-aes-256-gcm',
   'chacha20-ietf-poly1305',
   'aes-256-gcm',
   'aes-128-gcm',
 ] as const;
+/** For a choice: each is called what it is. */
+export const METHOD_CHOICES = METHODS.map(method => [method, method] as const);
 
 export const HOP_PROTOCOLS = [
   ['socks5', 'SOCKS5'],

@@ -316,6 +316,10 @@ test('the tenant store reads, writes and deletes only its organization’s rows,
     );
     assert.equal((await store.credential.updateMany({ where: foreign, data: { suspended: true } })).count, 0);
     assert.equal((await store.credential.deleteMany({ where: foreign })).count, 0);
+    const [own, ...more] = await store.organization.findMany();
+    assert.deepEqual([own?.id, more], [acme, []], 'of organizations its own row');
+    const rival = { id: world.rival.customer.active.id };
+    await assert.rejects(store.organization.findUnique({ where: rival }), /names another organization/);
   });
 });
 

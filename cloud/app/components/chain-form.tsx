@@ -3,8 +3,8 @@
  * script; passwords go in and never come out.
  */
 import { Form } from '@remix-run/react';
-import { HOP_PROTOCOLS, type HopValues, METHODS } from '../endpoint-form';
-import { Field, useFirstProblem } from './field';
+import { HOP_PROTOCOLS, type HopValues, METHOD_CHOICES } from '../endpoint-form';
+import { Field, Select, TextInput, useFirstProblem } from './field';
 import { SaveBar } from './save-bar';
 
 export function ChainForm(props: {
@@ -50,59 +50,19 @@ function Hop({ hop, at, problems }: { hop: HopValues; at: number; problems: Reco
       <input type="hidden" name={name('id')} value={hop.id} />
       <div className="hop-fields">
         <Field {...own('protocol')} label="Protocol">
-          {input => (
-            <select className="select" {...input} defaultValue={hop.protocol}>
-              {HOP_PROTOCOLS.map(([value, label]) => (
-                <option key={value} value={value}>
-                  {label}
-                </option>
-              ))}
-            </select>
-          )}
+          {input => <Select input={input} value={hop.protocol} choices={HOP_PROTOCOLS} />}
         </Field>
         <Field {...own('host')} label="Host" className="hop-host">
-          {input => (
-            <input
-              className="input"
-              {...input}
-              autoComplete="off"
-              spellCheck={false}
-              defaultValue={hop.host}
-            />
-          )}
+          {input => <TextInput {...input} defaultValue={hop.host} />}
         </Field>
         <Field {...own('port')} label="Port">
-          {input => (
-            <input
-              className="input"
-              {...input}
-              inputMode="numeric"
-              autoComplete="off"
-              defaultValue={hop.port}
-            />
-          )}
+          {input => <TextInput {...input} inputMode="numeric" defaultValue={hop.port} />}
         </Field>
         <Field {...own('username')} label="User name" className="not-shadowsocks">
-          {input => (
-            <input
-              className="input"
-              {...input}
-              autoComplete="off"
-              spellCheck={false}
-              defaultValue={hop.username}
-            />
-          )}
+          {input => <TextInput {...input} defaultValue={hop.username} />}
         </Field>
         <Field {...own('method')} label="Cipher" className="only-shadowsocks">
-          {input => (
-            <select className="select" {...input} defaultValue={hop.method}>
-              {METHODS.map(method => (
-                <option key={method} value={method}>
-                  {method}
-                </option>
-              ))}
-            </select>
-          )}
+          {input => <Select input={input} value={hop.method} choices={METHOD_CHOICES} />}
         </Field>
         <Field {...own('secret')} label="Password" className="hop-secret">
           {input => (

@@ -2,8 +2,8 @@
 import { Link } from '@remix-run/react';
 import type { EventView } from '../api-types';
 import { formatDuration } from '../connections-view';
-import { PageLink } from './connection-table';
 import { Moment } from './moment';
+import { Pager } from './pager';
 import { Pill } from './pills';
 
 const TONES = { info: 'idle', warning: 'warn', alarm: 'bad' } as const;
@@ -82,10 +82,11 @@ export function EventList({ rows, next, isNewest, severity, dropped }: EventList
         ))}
       </ol>
       {(!isNewest || next !== null) && (
-        <nav className="pager" aria-label="Pages of events">
-          <PageLink to={isNewest ? null : at(null)} word="Newest" />
-          <PageLink to={next === null ? null : at(next)} word="Older" />
-        </nav>
+        <Pager
+          label="Pages of events"
+          back={{ to: isNewest ? null : at(null), word: 'Newest' }}
+          on={{ to: next === null ? null : at(next), word: 'Older' }}
+        />
       )}
       {dropped.events + dropped.flows > 0 && (
         <p className="muted small event-none">

@@ -1,5 +1,5 @@
 /** One field of a form: label, what goes into it, a hint, and beside it what is wrong with it. */
-import { type ReactNode, useEffect, useRef } from 'react';
+import { type InputHTMLAttributes, type ReactNode, useEffect, useRef } from 'react';
 
 /** What an input of the field must be given. */
 export interface FieldInput {
@@ -42,6 +42,31 @@ export function Field(props: {
         </p>
       )}
     </div>
+  );
+}
+
+/** One line of text that is a setting: no browser fills it in or corrects its spelling. */
+export function TextInput(
+  props: FieldInput &
+    Pick<InputHTMLAttributes<HTMLInputElement>, 'defaultValue' | 'inputMode' | 'placeholder'>,
+) {
+  return <input className="input" {...props} autoComplete="off" spellCheck={false} />;
+}
+
+/** One of several, each as value and word. */
+export function Select(props: {
+  input: FieldInput;
+  value: string;
+  choices: readonly (readonly [value: string, word: string])[];
+}) {
+  return (
+    <select className="select" {...props.input} defaultValue={props.value}>
+      {props.choices.map(([value, word]) => (
+        <option key={value} value={value}>
+          {word}
+        </option>
+      ))}
+    </select>
   );
 }
 

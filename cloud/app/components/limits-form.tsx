@@ -1,7 +1,7 @@
 /** What a credential, or a modem, may use at most. Empty fields do not limit. */
 import { Form } from '@remix-run/react';
 import type { LimitsField, LimitsValues, Problems } from '../limits-form';
-import { Field, type FieldInput, useFirstProblem } from './field';
+import { Field, type FieldInput, Select, TextInput, useFirstProblem } from './field';
 import { SaveBar } from './save-bar';
 
 export function LimitsForm(props: {
@@ -14,14 +14,7 @@ export function LimitsForm(props: {
   const { values, problems = {}, zone } = props;
   const form = useFirstProblem(props.problems);
   const number = (input: FieldInput, value: string) => (
-    <input
-      className="input"
-      {...input}
-      inputMode="decimal"
-      autoComplete="off"
-      placeholder="No limit"
-      defaultValue={value}
-    />
+    <TextInput {...input} inputMode="decimal" placeholder="No limit" defaultValue={value} />
   );
   return (
     <Form ref={form} method="post" className="card" noValidate>
@@ -48,10 +41,14 @@ export function LimitsForm(props: {
             </Field>
             <Field name="whenFull" label="One flow too many" problem={problems.whenFull}>
               {input => (
-                <select className="select" {...input} defaultValue={values.whenFull}>
-                  <option value="refuse">is refused</option>
-                  <option value="close-oldest">closes the oldest</option>
-                </select>
+                <Select
+                  input={input}
+                  value={values.whenFull}
+                  choices={[
+                    ['refuse', 'is refused'],
+                    ['close-oldest', 'closes the oldest'],
+                  ]}
+                />
               )}
             </Field>
           </div>
@@ -77,16 +74,7 @@ export function LimitsForm(props: {
               )}
             </Field>
             <Field name="ports" label="Target ports" problem={problems.ports} hint="Such as 443, 8000-8999">
-              {input => (
-                <input
-                  className="input"
-                  {...input}
-                  autoComplete="off"
-                  spellCheck={false}
-                  placeholder="All"
-                  defaultValue={values.ports}
-                />
-              )}
+              {input => <TextInput {...input} placeholder="All" defaultValue={values.ports} />}
             </Field>
             <Field name="expiresAt" label="Ends at" problem={problems.expiresAt} hint={`In ${zone}`}>
               {input => (

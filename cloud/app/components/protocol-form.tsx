@@ -1,7 +1,7 @@
 /** What an endpoint speaks. What only Shadowsocks has, and what it has not, is shown and hidden by CSS. */
 import { Form } from '@remix-run/react';
-import { METHODS, type ProtocolValues, SPEAKS } from '../endpoint-form';
-import { Field, useFirstProblem } from './field';
+import { METHOD_CHOICES, type ProtocolValues, SPEAKS } from '../endpoint-form';
+import { Field, Select, useFirstProblem } from './field';
 import { SaveBar } from './save-bar';
 
 export function ProtocolForm(props: {
@@ -20,15 +20,7 @@ export function ProtocolForm(props: {
           <h2>Protocols</h2>
           <div className="settings-fields">
             <Field name="speaks" label="Speaks" problem={problems.protocols}>
-              {input => (
-                <select className="select" {...input} defaultValue={values.speaks}>
-                  {SPEAKS.map(([value, label]) => (
-                    <option key={value} value={value}>
-                      {label}
-                    </option>
-                  ))}
-                </select>
-              )}
+              {input => <Select input={input} value={values.speaks} choices={SPEAKS} />}
             </Field>
             <Field
               name="method"
@@ -37,15 +29,7 @@ export function ProtocolForm(props: {
               problem={problems.method}
               hint="Each credential gets a key of its own; links with it stand on the endpoints page. Another cipher makes new keys."
             >
-              {input => (
-                <select className="select" {...input} defaultValue={values.method}>
-                  {METHODS.map(method => (
-                    <option key={method} value={method}>
-                      {method}
-                    </option>
-                  ))}
-                </select>
-              )}
+              {input => <Select input={input} value={values.method} choices={METHOD_CHOICES} />}
             </Field>
             <Field
               name="tls"

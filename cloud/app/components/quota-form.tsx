@@ -4,7 +4,7 @@ import { Form } from '@remix-run/react';
 import type { CredentialView } from '../api-types';
 import type { Problems } from '../limits-form';
 import { type QuotaField, type QuotaValues, quotaLeft, UNITS } from '../quota-form';
-import { Field, useFirstProblem } from './field';
+import { Field, Select, TextInput, useFirstProblem } from './field';
 import { Moment } from './moment';
 import { Pill } from './pills';
 import { SaveBar } from './save-bar';
@@ -42,11 +42,9 @@ export function QuotaForm(props: {
             <Field name="amount" label="Amount" problem={problems.amount}>
               {input => (
                 <span className="amount">
-                  <input
-                    className="input"
+                  <TextInput
                     {...input}
                     inputMode="decimal"
-                    autoComplete="off"
                     placeholder="Such as 50"
                     defaultValue={values.amount}
                   />
@@ -62,10 +60,14 @@ export function QuotaForm(props: {
             </Field>
             <Field name="period" label="For" problem={problems.period}>
               {input => (
-                <select className="select" {...input} defaultValue={values.period}>
-                  <option value="monthly">each month</option>
-                  <option value="total">once, until it is used up</option>
-                </select>
+                <Select
+                  input={input}
+                  value={values.period}
+                  choices={[
+                    ['monthly', 'each month'],
+                    ['total', 'once, until it is used up'],
+                  ]}
+                />
               )}
             </Field>
             <Field
@@ -75,15 +77,7 @@ export function QuotaForm(props: {
               problem={problems.billingDay}
               hint="1 to 28, at 00:00 UTC"
             >
-              {input => (
-                <input
-                  className="input"
-                  {...input}
-                  inputMode="numeric"
-                  autoComplete="off"
-                  defaultValue={values.billingDay}
-                />
-              )}
+              {input => <TextInput {...input} inputMode="numeric" defaultValue={values.billingDay} />}
             </Field>
           </div>
           {quota !== null && (

@@ -2,7 +2,9 @@
 import { formatBytes } from '@mastline/shared/base/bytes';
 import type { SlotDayView } from '../api-types';
 import { formatDay } from '../time';
+import { BytesCell } from './bytes-cell';
 import { Pill } from './pills';
+import { TableHead } from './table-head';
 
 const STATES: Record<SlotDayView['state'], { tone: 'ok' | 'bad' | 'busy' | 'idle'; word: string }> = {
   running: { tone: 'idle', word: 'Under way' },
@@ -31,27 +33,10 @@ export function ReconciliationCard({ days }: { days: readonly SlotDayView[] }) {
         <p className="muted card-pad">The node has not told any day yet.</p>
       ) : (
         <table className="table table-dense table-cards reconciliation-days">
-          <thead>
-            <tr>
-              <th scope="col">Day</th>
-              <th scope="col" className="right">
-                Ledger
-              </th>
-              <th scope="col" className="right">
-                Relayed
-              </th>
-              <th scope="col" className="right">
-                Modem
-              </th>
-              <th scope="col" className="right">
-                Difference
-              </th>
-              <th scope="col" className="right">
-                Unattributed
-              </th>
-              <th scope="col">State</th>
-            </tr>
-          </thead>
+          <TableHead
+            columns={['Day', 'Ledger', 'Relayed', 'Modem', 'Difference', 'Unattributed', 'State']}
+            right={['Ledger', 'Relayed', 'Modem', 'Difference', 'Unattributed']}
+          />
           <tbody>
             {days.map(day => (
               <Day key={day.day} day={day} />
@@ -72,14 +57,14 @@ function Day({ day }: { day: SlotDayView }) {
           {formatDay(day.day, 'UTC')}
         </time>
       </td>
-      <Bytes label="Ledger" bytes={day.ledger} />
-      <Bytes label="Relayed" bytes={day.relayed} />
+      <BytesCell label="Ledger" bytes={day.ledger} />
+      <BytesCell label="Relayed" bytes={day.relayed} />
       {day.carried === null ? (
         <td data-label="Modem" className="right muted" title="This modem has no interface to look at">
           –
         </td>
       ) : (
-        <Bytes label="Modem" bytes={day.carried} />
+        <BytesCell label="Modem" bytes={day.carried} />
       )}
       <td
         data-label="Difference"
@@ -88,19 +73,11 @@ function Day({ day }: { day: SlotDayView }) {
       >
         {signed(day.difference)}
       </td>
-      <Bytes label="Unattributed" bytes={day.unattributed} />
+      <BytesCell label="Unattributed" bytes={day.unattributed} />
       <td data-label="State">
         <Pill tone={tone}>{word}</Pill>
       </td>
     </tr>
-  );
-}
-
-function Bytes({ label, bytes }: { label: string; bytes: number }) {
-  return (
-    <td data-label={label} className="right number" title={`${bytes.toLocaleString('en')} bytes`}>
-      {formatBytes(bytes)}
-    </td>
   );
 }
 

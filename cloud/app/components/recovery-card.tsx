@@ -4,6 +4,7 @@ import { causeInWords, recoveryInWords, rungInWords, rungOutcomeInWords } from '
 import { secondsInWords } from '../rotation';
 import { Moment } from './moment';
 import { Pill } from './pills';
+import { TableHead } from './table-head';
 
 export function RecoveryCard({ recoveries }: { recoveries: readonly RecoveryView[] }) {
   return (
@@ -18,17 +19,7 @@ export function RecoveryCard({ recoveries }: { recoveries: readonly RecoveryView
       </div>
       {recoveries.length > 0 && (
         <table className="table table-cards">
-          <thead>
-            <tr>
-              <th scope="col">When</th>
-              <th scope="col">Cause</th>
-              <th scope="col">Steps</th>
-              <th scope="col">Outcome</th>
-              <th scope="col" className="right">
-                Took
-              </th>
-            </tr>
-          </thead>
+          <TableHead columns={['When', 'Cause', 'Steps', 'Outcome', 'Took']} right={['Took']} />
           <tbody>
             {recoveries.map(one => {
               const { tone, word } = recoveryInWords(one.outcome);

@@ -4,6 +4,7 @@ import type { SystemView } from '../api-types';
 import { formatAgo, formatSpan } from '../time';
 import { Moment } from './moment';
 import { Pill } from './pills';
+import { TableHead } from './table-head';
 
 const count = (value: number) => Math.round(value).toLocaleString('en');
 
@@ -17,26 +18,19 @@ export function Processes({ processes, at }: { processes: SystemView['processes'
         <p className="muted system-none">No process has written its figures within 15 seconds.</p>
       ) : (
         <table className="table table-dense table-cards system-rows">
-          <thead>
-            <tr>
-              <th scope="col">Process</th>
-              <th scope="col" className="right">
-                Sessions
-              </th>
-              <th scope="col" className="right">
-                Records/s
-              </th>
-              <th scope="col">Waiting</th>
-              <th scope="col">Sockets held back</th>
-              <th scope="col">Database</th>
-              <th scope="col" className="right">
-                Loop delay
-              </th>
-              <th scope="col" className="right">
-                Memory
-              </th>
-            </tr>
-          </thead>
+          <TableHead
+            columns={[
+              'Process',
+              'Sessions',
+              'Records/s',
+              'Waiting',
+              'Sockets held back',
+              'Database',
+              'Loop delay',
+              'Memory',
+            ]}
+            right={['Sessions', 'Records/s', 'Loop delay', 'Memory']}
+          />
           <tbody>
             {processes.map(each => (
               <tr key={each.id}>
@@ -83,14 +77,7 @@ export function Jobs({ jobs, at }: { jobs: SystemView['jobs']; at: number }) {
         <h2 id="jobs-title">Jobs</h2>
       </header>
       <table className="table table-dense table-cards system-rows">
-        <thead>
-          <tr>
-            <th scope="col">Job</th>
-            <th scope="col">Every</th>
-            <th scope="col">Last run</th>
-            <th scope="col">Succeeded</th>
-          </tr>
-        </thead>
+        <TableHead columns={['Job', 'Every', 'Last run', 'Succeeded']} />
         <tbody>
           {jobs.map(job => (
             <tr key={job.name}>
@@ -137,14 +124,7 @@ export function Refusals({ refusals }: { refusals: SystemView['ingest']['refusal
         <p className="muted system-none">No batch was refused.</p>
       ) : (
         <table className="table table-dense">
-          <thead>
-            <tr>
-              <th scope="col">Code</th>
-              <th scope="col" className="right">
-                Batches
-              </th>
-            </tr>
-          </thead>
+          <TableHead columns={['Code', 'Batches']} right={['Batches']} />
           <tbody>
             {refusals.map(({ code, batches }) => (
               <tr key={code}>

@@ -1,23 +1,15 @@
-/**
- * Bytes up and down as stacked bars. Widths are percentages and heights are fixed, so that it needs no measuring and
- * never moves. The arrow keys walk the bars as the pointer does; the read-out above says the bar's figures.
- */
+/** Bytes up and down as stacked bars, by hour or day; the frame and its keys are bar-chart.tsx. */
 import { addBytes, formatBytes } from '@mastline/shared/base/bytes';
 import { scaleBand, scaleLinear } from 'd3-scale';
 import { type Series, stack } from 'd3-shape';
-import { type KeyboardEvent, type PointerEvent, useId, useState } from 'react';
 import type { Bucket } from '../usage-range';
+import { BarChart, type ChartReading } from './bar-chart';
 
 const HEIGHT = 240;
 const TOP = 8;
-const BOTTOM = 28;
-const FLOOR = HEIGHT - BOTTOM;
+const FLOOR = HEIGHT - 28;
 
 export function UsageChart({ buckets, what }: { buckets: readonly Bucket[]; what: string }) {
-  const [at, setAt] = useState<number>();
-  const readOutId = useId();
-  const chosen = at === undefined ? undefined : buckets[at];
-
   const highest = Math.max(1, ...buckets.map(bucket => addBytes(bucket.upBytes, bucket.downBytes)));
   const step = niceBinaryStep(highest);
   const ceiling = Math.ceil(highest / step) * step;
@@ -31,90 +23,42 @@ export function UsageChart({ buckets, what }: { buckets: readonly Bucket[]; what
     .paddingOuter(gap / 2);
   const y = scaleLinear([0, ceiling], [FLOOR, TOP]);
   const layers = stack<Bucket, 'downBytes' | 'upBytes'>().keys(['downBytes', 'upBytes'])([...buckets]);
-  const lines = Array.from({ length: Math.round(ceiling / step) + 1 }, (_, index) => index * step);
-
-  const onKeyDown = (event: KeyboardEvent) => {
-    const last = buckets.length - 1;
-    const next: Record<string, number | undefined> = {
-      ArrowRight: Math.min(last, (at ?? -1) + 1),
-      ArrowLeft: Math.max(0, (at ?? last + 1) - 1),
-      Home: 0,
-      End: last,
-      Escape: undefined,
-    };
-    if (!(event.key in next)) return;
-    event.preventDefault();
-    setAt(next[event.key]);
-  };
-  const onPointer = (event: PointerEvent<SVGSVGElement>) => {
-    const box = event.currentTarget.getBoundingClientRect();
-    const index = Math.floor(((event.clientX - box.left) / box.width) * buckets.length);
-    setAt(Math.max(0, Math.min(buckets.length - 1, index)));
-  };
-
   return (
-    <figure className="chart">
-      <figcaption className="chart-read" id={readOutId}>
-        <span className="chart-label" data-chart="label">
-          {chosen?.label ?? 'Whole range'}
-        </span>
-        <ReadOut buckets={chosen === undefined ? buckets : [chosen]} />
-      </figcaption>
-      <div className="chart-plot">
-        <div className="chart-axis">
-          <svg width="100%" height={HEIGHT} aria-hidden="true" focusable="false">
-            {lines.map(value => (
-              <text key={value} x="100%" dx="-10" y={y(value)} dy="0.32em" textAnchor="end">
-                {formatBytes(value).replace(/\.0+(?= )/, '')}
-              </text>
-            ))}
-          </svg>
-        </div>
-        {/* A slider is what a walk along bars is to a screen reader. */}
-        <div
-          className="chart-bars"
-          role="slider"
-          tabIndex={0}
-          aria-label={`${what}. Use the arrow keys to walk along the bars; the table below holds the same figures.`}
-          aria-valuemin={0}
-          aria-valuemax={buckets.length - 1}
-          aria-valuenow={at ?? 0}
-          aria-valuetext={chosen === undefined ? 'Whole range' : sentence(chosen)}
-          onKeyDown={onKeyDown}
-          onBlur={() => setAt(undefined)}
-        >
-          <svg
-            width="100%"
-            height={HEIGHT}
-            onPointerMove={onPointer}
-            onPointerDown={onPointer}
-            onPointerLeave={() => setAt(undefined)}
-            aria-hidden="true"
-            focusable="false"
-          >
-            {lines.map(value => (
-              <line key={value} className="chart-grid" x1="0" x2="100%" y1={y(value)} y2={y(value)} />
-            ))}
-            {at !== undefined && (
-              <rect
-                className="chart-cursor"
-                x={`${(at / buckets.length) * 100}%`}
-                width={`${100 / buckets.length}%`}
-                y={TOP}
-                height={FLOOR - TOP}
-              />
-            )}
-            {layers.map(layer => (
-              <Layer key={layer.key} layer={layer} x={x} y={y} />
-            ))}
-            {buckets.map((bucket, index) => (
-              <Tick key={bucket.start} bucket={bucket} index={index} count={buckets.length} />
-            ))}
-          </svg>
-        </div>
-      </div>
-    </figure>
+    <BarChart
+      count={buckets.length}
+      heights={{ height: HEIGHT, top: TOP, floor: FLOOR }}
+      label={`${what}. Use the arrow keys to walk along the bars; the table below holds the same figures.`}
+      lines={Array.from({ length: Math.round(ceiling / step) + 1 }, (_, index) => index * step)}
+      y={y}
+      lineName={value => formatBytes(value).replace(/\.0+(?= )/, '')}
+      read={at => reading(buckets, at)}
+    >
+      {layers.map(layer => (
+        <Layer key={layer.key} layer={layer} x={x} y={y} />
+      ))}
+      {buckets.map((bucket, index) => (
+        <Tick key={bucket.start} bucket={bucket} index={index} count={buckets.length} />
+      ))}
+    </BarChart>
   );
+}
+
+function reading(buckets: readonly Bucket[], at: number | undefined): ChartReading {
+  const chosen = at === undefined ? undefined : buckets[at];
+  const shown = chosen === undefined ? buckets : [chosen];
+  const down = formatBytes(shown.reduce((sum, bucket) => addBytes(sum, bucket.downBytes), 0));
+  const up = formatBytes(shown.reduce((sum, bucket) => addBytes(sum, bucket.upBytes), 0));
+  const flows = shown.reduce((sum, bucket) => sum + bucket.flows, 0).toLocaleString('en');
+  const label = chosen?.label ?? 'Whole range';
+  return {
+    label,
+    figures: [
+      { name: 'down', word: 'Down', value: down, colour: 'down' },
+      { name: 'up', word: 'Up', value: up, colour: 'up' },
+      { name: 'flows', word: 'Flows', value: flows },
+    ],
+    said: chosen === undefined ? label : `${label}: ${down} down, ${up} up, ${flows} flows`,
+  };
 }
 
 function Layer(props: {
@@ -159,42 +103,6 @@ function Tick({ bucket, index, count }: { bucket: Bucket; index: number; count: 
       {bucket.tick}
     </text>
   );
-}
-
-function ReadOut({ buckets }: { buckets: readonly Bucket[] }) {
-  const down = buckets.reduce((sum, bucket) => addBytes(sum, bucket.downBytes), 0);
-  const up = buckets.reduce((sum, bucket) => addBytes(sum, bucket.upBytes), 0);
-  const flows = buckets.reduce((sum, bucket) => sum + bucket.flows, 0);
-  return (
-    <dl className="chart-figures">
-      <div>
-        <dt>
-          <span className="key key-down" />
-          Down
-        </dt>
-        <dd className="number" data-chart="down">
-          {formatBytes(down)}
-        </dd>
-      </div>
-      <div>
-        <dt>
-          <span className="key key-up" />
-          Up
-        </dt>
-        <dd className="number" data-chart="up">
-          {formatBytes(up)}
-        </dd>
-      </div>
-      <div>
-        <dt>Flows</dt>
-        <dd className="number">{flows.toLocaleString('en')}</dd>
-      </div>
-    </dl>
-  );
-}
-
-function sentence(bucket: Bucket): string {
-  return `${bucket.label}: ${formatBytes(bucket.downBytes)} down, ${formatBytes(bucket.upBytes)} up, ${bucket.flows} flows`;
 }
 
 /** A step of 1, 2 or 5 × 10ⁿ in the unit that people read, giving three to six lines. */

@@ -1,9 +1,10 @@
 /** The figures behind the chart: credential × modem × hour, newest first, a page at a time. */
-import { formatBytes } from '@mastline/shared/base/bytes';
-import { Link } from '@remix-run/react';
 import type { UsageView as UsageAnswer } from '../api-types';
 import { type UsageView, usageQuery } from '../usage-range';
+import { BytesCell } from './bytes-cell';
 import { Moment } from './moment';
+import { Pager } from './pager';
+import { TableHead } from './table-head';
 
 export function UsageTable(props: {
   rows: UsageAnswer['rows'];
@@ -13,6 +14,7 @@ export function UsageTable(props: {
   pages: number;
 }) {
   const { rows, rowCount, rowsCut, view, pages } = props;
+  const { page } = view;
   return (
     <section className="card" aria-labelledby="table-title">
       <header className="card-head table-head">
@@ -24,23 +26,10 @@ export function UsageTable(props: {
         </p>
       </header>
       <table className="table table-dense table-cards usage-rows">
-        <thead>
-          <tr>
-            <th scope="col">Hour</th>
-            <th scope="col">Credential</th>
-            <th scope="col">Modem</th>
-            <th scope="col">Endpoint</th>
-            <th scope="col" className="right">
-              Down
-            </th>
-            <th scope="col" className="right">
-              Up
-            </th>
-            <th scope="col" className="right">
-              Flows
-            </th>
-          </tr>
-        </thead>
+        <TableHead
+          columns={['Hour', 'Credential', 'Modem', 'Endpoint', 'Down', 'Up', 'Flows']}
+          right={['Down', 'Up', 'Flows']}
+        />
         <tbody>
           {rows.map(row => (
             <tr
@@ -54,20 +43,8 @@ export function UsageTable(props: {
                 {row.nodeName} · slot {row.slot}
               </td>
               <td data-label="Endpoint">{row.endpointName}</td>
-              <td
-                data-label="Down"
-                className="right number"
-                title={`${row.downBytes.toLocaleString('en')} bytes`}
-              >
-                {formatBytes(row.downBytes)}
-              </td>
-              <td
-                data-label="Up"
-                className="right number"
-                title={`${row.upBytes.toLocaleString('en')} bytes`}
-              >
-                {formatBytes(row.upBytes)}
-              </td>
+              <BytesCell label="Down" bytes={row.downBytes} />
+              <BytesCell label="Up" bytes={row.upBytes} />
               <td data-label="Flows" className="right number">
                 {row.flows.toLocaleString('en')}
               </td>
@@ -76,25 +53,16 @@ export function UsageTable(props: {
         </tbody>
       </table>
       {pages > 1 && (
-        <nav className="pager" aria-label="Pages of the table">
-          <PageLink view={view} to={view.page - 1} pages={pages} word="Newer" />
+        <Pager
+          label="Pages of the table"
+          back={{ to: page > 1 ? usageQuery(view, { page: page - 1 }) : null, word: 'Newer' }}
+          on={{ to: page < pages ? usageQuery(view, { page: page + 1 }) : null, word: 'Older' }}
+        >
           <span className="muted small number">
-            Page {view.page} of {pages}
+            Page {page} of {pages}
           </span>
-          <PageLink view={view} to={view.page + 1} pages={pages} word="Older" />
-        </nav>
+        </Pager>
       )}
     </section>
-  );
-}
-
-function PageLink(props: { view: UsageView; to: number; pages: number; word: string }) {
-  const { view, to, pages, word } = props;
-  // Kept in its place when there is nowhere to go, so that the other does not move under the pointer.
-  if (to < 1 || to > pages) return <span className="button button-off">{word}</span>;
-  return (
-    <Link className="button" to={usageQuery(view, { page: to })} preventScrollReset>
-      {word}
-    </Link>
   );
 }

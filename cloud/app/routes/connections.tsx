@@ -2,11 +2,12 @@
 
 import { REFUSALS } from '@mastline/shared/protocols/refusal';
 import type { LoaderFunctionArgs } from '@remix-run/node';
-import { Form, Link, useLoaderData, useSubmit } from '@remix-run/react';
+import { Link, useLoaderData } from '@remix-run/react';
 import { asMember } from '../api.server';
 import { ConnectionTable } from '../components/connection-table';
 import { Empty } from '../components/empty';
 import { ErrorView } from '../components/error-view';
+import { Choice, Filters } from '../components/filters';
 import { Icon } from '../components/icons';
 import { useZone } from '../components/moment';
 import {
@@ -18,6 +19,7 @@ import {
   OUTCOME_CHOICES,
   outcomeWord,
 } from '../connections-view';
+import { modemName } from '../modem-name';
 import { pageTitle } from '../page-title';
 
 export const meta = pageTitle('Connections');
@@ -43,7 +45,7 @@ export const loader = (args: LoaderFunctionArgs) =>
       credentials: credentials.map(({ id, name }) => ({ id, name })),
       modems: overview.modems.map(({ slotId, nodeName, slot, model }) => ({
         id: slotId,
-        name: `${nodeName} · slot ${slot}${model ? ` · ${model}` : ''}`,
+        name: modemName({ nodeName, slot, model }),
       })),
     };
   });
@@ -76,7 +78,7 @@ export default function Connections() {
           </a>
         </div>
       </header>
-      <Filters view={view} credentials={credentials} modems={modems} />
+      <LogFilters view={view} credentials={credentials} modems={modems} />
       {rows.length > 0 ? (
         <ConnectionTable rows={rows} view={view} next={next} />
       ) : (
@@ -119,74 +121,38 @@ export { ErrorView as ErrorBoundary };
 
 type Loaded = Awaited<ReturnType<typeof loader>>;
 
-function Filters({ view, credentials, modems }: Pick<Loaded, 'view' | 'credentials' | 'modems'>) {
-  const submit = useSubmit();
+function LogFilters({ view, credentials, modems }: Pick<Loaded, 'view' | 'credentials' | 'modems'>) {
   const isOwnReason =
     view.outcome !== undefined && !OUTCOME_CHOICES.some(([outcome]) => outcome === view.outcome);
+  const gone = 'Chosen one (gone)';
   return (
-    <section className="filters" aria-label="Range and filters">
-      <nav className="segments" aria-label="Range">
-        {LOG_RANGES.map(range => (
-          <Link
-            key={range}
-            to={logQuery(view, { range })}
-            aria-current={view.range === range}
-            preventScrollReset
-          >
-            {LOG_RANGE_LABELS[range]}
-          </Link>
-        ))}
-      </nav>
-      <Form
-        method="get"
-        className="filters-form"
-        key={logQuery(view)}
-        onChange={event => submit(event.currentTarget, { preventScrollReset: true })}
+    <Filters
+      range={view.range}
+      ranges={LOG_RANGES}
+      labels={LOG_RANGE_LABELS}
+      at={logQuery(view)}
+      query={range => logQuery(view, { range })}
+    >
+      <Choice
+        name="credential"
+        label="Credential"
+        all="All credentials"
+        value={view.credentialId}
+        gone={gone}
       >
-        <input type="hidden" name="range" value={view.range} />
-        <Choice name="credential" label="Credential" all="All credentials" value={view.credentialId}>
-          {credentials}
-        </Choice>
-        <Choice name="modem" label="Modem" all="All modems" value={view.slotId}>
-          {modems}
-        </Choice>
-        <select className="select" name="outcome" aria-label="Outcome" defaultValue={view.outcome ?? ''}>
-          {OUTCOME_CHOICES.map(([outcome, word]) => (
-            <option key={outcome} value={outcome}>
-              {word}
-            </option>
-          ))}
-          {isOwnReason && <option value={view.outcome}>{outcomeWord(view.outcome ?? '')}</option>}
-        </select>
-        <noscript>
-          <button type="submit" className="button">
-            Apply
-          </button>
-        </noscript>
-      </Form>
-    </section>
-  );
-}
-
-function Choice(props: {
-  name: string;
-  label: string;
-  all: string;
-  value: string | undefined;
-  children: readonly { id: string; name: string }[];
-}) {
-  const { name, label, all, value, children } = props;
-  return (
-    <select className="select" name={name} aria-label={label} defaultValue={value ?? ''}>
-      <option value="">{all}</option>
-      {children.map(one => (
-        <option key={one.id} value={one.id}>
-          {one.name}
-        </option>
-      ))}
-      {value !== undefined && !children.some(one => one.id === value) && (
-        <option value={value}>Chosen one (gone)</option>
-      )}
-    </select>
+        {credentials}
+      </Choice>
+      <Choice name="modem" label="Modem" all="All modems" value={view.slotId} gone={gone}>
+        {modems}
+      </Choice>
+      <select className="select" name="outcome" aria-label="Outcome" defaultValue={view.outcome ?? ''}>
+        {OUTCOME_CHOICES.map(([outcome, word]) => (
+          <option key={outcome} value={outcome}>
+            {word}
+          </option>
+        ))}
+        {isOwnReason && <option value={view.outcome}>{outcomeWord(view.outcome ?? '')}</option>}
+      </select>
+    </Filters>
   );
 }

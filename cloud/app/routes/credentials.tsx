@@ -10,6 +10,7 @@ import { Icon } from '../components/icons';
 import { Moment } from '../components/moment';
 import { Pill } from '../components/pills';
 import { SecretBox } from '../components/secret-box';
+import { TableHead } from '../components/table-head';
 import { limitsSummary } from '../limits-form';
 import { zoneOf } from '../look.server';
 import { pageTitle } from '../page-title';
@@ -51,21 +52,10 @@ export default function Credentials() {
       ) : (
         <section className="card" aria-label="Credentials">
           <table className="table table-cards">
-            <thead>
-              <tr>
-                <th scope="col">Name</th>
-                <th scope="col">State</th>
-                <th scope="col">User name</th>
-                <th scope="col">Secret</th>
-                <th scope="col">Quota, limits</th>
-                <th scope="col" className="right">
-                  Today
-                </th>
-                <th scope="col" className="right">
-                  Last used
-                </th>
-              </tr>
-            </thead>
+            <TableHead
+              columns={['Name', 'State', 'User name', 'Secret', 'Quota, limits', 'Today', 'Last used']}
+              right={['Today', 'Last used']}
+            />
             <tbody>
               {credentials.map(one => (
                 <tr key={one.id}>
@@ -127,7 +117,7 @@ export { ErrorView as ErrorBoundary };
 
 function CredentialPill({ suspended, usedUp }: { suspended: boolean; usedUp: boolean }) {
   if (suspended) return <Pill tone="bad">Suspended</Pill>;
-  return usedUp ? <Pill tone="bad">Quota used up</Pill> : <Pill tone="ok">Active</Pill>;
+  return usedUp ? <Pill tone="bad">Used up</Pill> : <Pill tone="ok">Active</Pill>;
 }
 
 function NoCredentials({ customer }: { customer: boolean }) {

@@ -6,7 +6,7 @@ import { asMember, notFound, refusedFields } from '../api.server';
 import { BackLink } from '../components/back-link';
 import { ErrorView } from '../components/error-view';
 import { EventList } from '../components/event-list';
-import { Field, useFirstProblem } from '../components/field';
+import { Field, TextInput, useFirstProblem } from '../components/field';
 import { ModemPill } from '../components/pills';
 import { SaveBar } from '../components/save-bar';
 import { limitsSummary, sentence } from '../limits-form';
@@ -132,16 +132,7 @@ export default function Node() {
                 ] as const
               ).map(([name, label, example]) => (
                 <Field key={name} name={name} label={label} problem={refused?.problems[name]}>
-                  {input => (
-                    <input
-                      className="input"
-                      {...input}
-                      autoComplete="off"
-                      spellCheck={false}
-                      placeholder={example}
-                      defaultValue={values[name]}
-                    />
-                  )}
+                  {input => <TextInput {...input} placeholder={example} defaultValue={values[name]} />}
                 </Field>
               ))}
             </div>

@@ -12,6 +12,7 @@ import { Icon } from '../components/icons';
 import { Moment, useZone } from '../components/moment';
 import { ModemPill, Pill, VirtualTag } from '../components/pills';
 import { ScheduleCard } from '../components/schedule-card';
+import { TableHead } from '../components/table-head';
 import { pageTitle } from '../page-title';
 import {
   askerInWords,
@@ -304,17 +305,7 @@ function History({ modem }: { modem: ModemDetailView }) {
       </div>
       {modem.rotations.length > 0 && (
         <table className="table table-cards">
-          <thead>
-            <tr>
-              <th scope="col">When</th>
-              <th scope="col">Outcome</th>
-              <th scope="col">Address</th>
-              <th scope="col">Asked by</th>
-              <th scope="col" className="right">
-                Took
-              </th>
-            </tr>
-          </thead>
+          <TableHead columns={['When', 'Outcome', 'Address', 'Asked by', 'Took']} right={['Took']} />
           <tbody>
             {modem.rotations.map(one => {
               const { tone, word } = outcomeInWords(one.outcome);

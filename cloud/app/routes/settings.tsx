@@ -3,7 +3,7 @@ import { type ActionFunctionArgs, data, type LoaderFunctionArgs, redirect } from
 import { Form, useActionData, useLoaderData } from '@remix-run/react';
 import { asMember, refusedFields } from '../api.server';
 import { ErrorView } from '../components/error-view';
-import { Field, useFirstProblem } from '../components/field';
+import { Field, TextInput, useFirstProblem } from '../components/field';
 import { SaveBar } from '../components/save-bar';
 import {
   logFieldsOf,
@@ -60,15 +60,7 @@ function LogSettingsForm() {
   const form = useFirstProblem(refused);
   const days = (name: 'connectionLogDays' | 'eventDays', label: string) => (
     <Field name={name} label={label} problem={problems[name]} hint="1 to 365">
-      {input => (
-        <input
-          className="input"
-          {...input}
-          inputMode="numeric"
-          autoComplete="off"
-          defaultValue={values[name]}
-        />
-      )}
+      {input => <TextInput {...input} inputMode="numeric" defaultValue={values[name]} />}
     </Field>
   );
   return (

@@ -1,16 +1,18 @@
 /** What was carried: per hour or day, by credential and modem, as a chart, a table and a download. */
 import { addBytes, formatBytes } from '@mastline/shared/base/bytes';
 import type { LoaderFunctionArgs } from '@remix-run/node';
-import { Form, Link, useLoaderData, useSubmit } from '@remix-run/react';
+import { Link, useLoaderData } from '@remix-run/react';
 import { asMember } from '../api.server';
 import { Empty } from '../components/empty';
 import { ErrorView } from '../components/error-view';
+import { Choice, Filters } from '../components/filters';
 import { Icon } from '../components/icons';
 import { useZone } from '../components/moment';
 import { UsageChart } from '../components/usage-chart';
 import { UsageShares } from '../components/usage-shares';
 import { UsageTable } from '../components/usage-table';
 import { zoneOf } from '../look.server';
+import { modemName } from '../modem-name';
 import { pageTitle } from '../page-title';
 import { questionOf } from '../usage-question';
 import { bucketsOf, RANGE_LABELS, RANGES, usageQuery, usageView } from '../usage-range';
@@ -47,9 +49,7 @@ export const loader = (args: LoaderFunctionArgs) =>
           credentialId === null ? [] : [{ id: credentialId, name }],
         ),
         modems: (whole ?? answer).byModem.flatMap(({ slotId, nodeName, slot, model }) =>
-          slotId === null
-            ? []
-            : [{ id: slotId, name: `${nodeName} · slot ${slot}${model ? ` · ${model}` : ''}` }],
+          slotId === null ? [] : [{ id: slotId, name: modemName({ nodeName, slot, model }) }],
         ),
       },
     };
@@ -74,7 +74,7 @@ export default function Usage() {
           </a>
         </div>
       </header>
-      <Filters view={view} choices={rest.choices} />
+      <UsageFilters view={view} choices={rest.choices} />
       {used ? (
         <>
           <section className="card card-pad stack" aria-labelledby="chart-title">
@@ -161,62 +161,30 @@ export { ErrorView as ErrorBoundary };
 
 type Loaded = Awaited<ReturnType<typeof loader>>;
 
-function Filters({ view, choices }: { view: Loaded['view']; choices: Loaded['choices'] }) {
-  const submit = useSubmit();
-  const chosen = (list: { id: string; name: string }[], id: string | undefined) =>
-    id === undefined || list.some(one => one.id === id)
-      ? list
-      : [...list, { id, name: 'Chosen one (unused)' }];
+function UsageFilters({ view, choices }: { view: Loaded['view']; choices: Loaded['choices'] }) {
+  const gone = 'Chosen one (unused)';
   return (
-    <section className="filters" aria-label="Range and filters">
-      <nav className="segments" aria-label="Range">
-        {RANGES.map(range => (
-          <Link
-            key={range}
-            to={usageQuery(view, { range })}
-            aria-current={view.range === range}
-            preventScrollReset
-          >
-            {RANGE_LABELS[range]}
-          </Link>
-        ))}
-      </nav>
-      <Form
-        method="get"
-        className="filters-form"
-        key={usageQuery(view)}
-        onChange={event => submit(event.currentTarget, { preventScrollReset: true })}
+    <Filters
+      range={view.range}
+      ranges={RANGES}
+      labels={RANGE_LABELS}
+      at={usageQuery(view)}
+      query={range => usageQuery(view, { range })}
+    >
+      {view.range === '7d' && view.step === 'hour' && <input type="hidden" name="by" value="hour" />}
+      <Choice
+        name="credential"
+        label="Credential"
+        all="All credentials"
+        value={view.credentialId}
+        gone={gone}
       >
-        <input type="hidden" name="range" value={view.range} />
-        {view.range === '7d' && view.step === 'hour' && <input type="hidden" name="by" value="hour" />}
-        <select
-          className="select"
-          name="credential"
-          aria-label="Credential"
-          defaultValue={view.credentialId ?? ''}
-        >
-          <option value="">All credentials</option>
-          {chosen(choices.credentials, view.credentialId).map(one => (
-            <option key={one.id} value={one.id}>
-              {one.name}
-            </option>
-          ))}
-        </select>
-        <select className="select" name="modem" aria-label="Modem" defaultValue={view.slotId ?? ''}>
-          <option value="">All modems</option>
-          {chosen(choices.modems, view.slotId).map(one => (
-            <option key={one.id} value={one.id}>
-              {one.name}
-            </option>
-          ))}
-        </select>
-        <noscript>
-          <button type="submit" className="button">
-            Apply
-          </button>
-        </noscript>
-      </Form>
-    </section>
+        {choices.credentials}
+      </Choice>
+      <Choice name="modem" label="Modem" all="All modems" value={view.slotId} gone={gone}>
+        {choices.modems}
+      </Choice>
+    </Filters>
   );
 }
 

@@ -62,7 +62,7 @@ for (const javaScriptEnabled of [true, false])
       Object.assign(credential(301).quota!, { used: 2.5 * GIB, periodEnd: Date.UTC(2026, 11, 15) });
       await page.goto(`${portal.url}/credentials`);
       const row = page.getByRole('row').filter({ hasText: 'Price crawler' });
-      await row.getByText('Quota used up').waitFor();
+      await row.getByText('Used up', { exact: true }).waitFor();
       await row.getByRole('link', { name: /all 2.50 GiB used/ }).click();
       await card.getByText('Used up', { exact: true }).waitFor();
       await card.getByText('or until the quota is made larger or removed').waitFor();

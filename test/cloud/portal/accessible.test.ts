@@ -246,7 +246,10 @@ test(
     await page.keyboard.press('ArrowDown');
     assert.match(await focused(), /Acme Crawl/);
     await page.keyboard.press('End');
+    assert.match(await focused(), /Settings of Acme Crawl/);
+    await page.keyboard.press('ArrowUp');
     assert.match(await focused(), /Mastline Operations/);
+    await page.keyboard.press('ArrowDown');
     await page.keyboard.press('ArrowDown');
     assert.match(await focused(), /Acme Crawl/);
     await page.keyboard.press('Escape');

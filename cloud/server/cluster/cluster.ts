@@ -15,6 +15,7 @@ import {
   type Body,
   type Codec,
   type Held,
+  MAX_FIGURED_EACH,
   MAX_NODES_EACH,
   MAX_SLOTS_EACH,
   type Message,
@@ -274,7 +275,7 @@ export class Cluster {
       if (slotsSoFar + slots.length > MAX_SLOTS_EACH) tell();
       nodes.push({ nodeId, everyMs: said.everyMs, slots });
       slotsSoFar += slots.length;
-      if (nodes.length >= MAX_SLOTS_EACH) tell();
+      if (nodes.length >= MAX_FIGURED_EACH) tell();
     }
     tell();
     if (this.#changed) this.#say(this.#codec.toAll, { is: 'changed' });

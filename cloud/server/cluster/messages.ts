@@ -21,8 +21,9 @@ const VERSION = 1;
 const MAC_BYTES = 16;
 /** So many fit into a message, whatever they are. */
 export const MAX_NODES_EACH = 500;
-/** Slots in a message of figures, of all its nodes. */
+/** Slots in a message of figures, of all its nodes, and nodes in one: with every count at its highest they fit. */
 export const MAX_SLOTS_EACH = 400;
+export const MAX_FIGURED_EACH = 200;
 const MAX_PARTS = 1_000;
 
 /** A node and the order of its session (gateway/admissions.ts). */

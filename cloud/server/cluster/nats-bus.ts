@@ -84,7 +84,11 @@ export class NatsBus implements Bus {
   }
 
   publish(subject: string, bytes: Uint8Array): boolean {
-    if (!this.#isUp || bytes.length > MAX_MESSAGE_BYTES) return false;
+    if (!this.#isUp) return false;
+    if (bytes.length > MAX_MESSAGE_BYTES) {
+      this.#log.error({ subject, bytes: bytes.length }, 'a message is too long for NATS: it is lost');
+      return false;
+    }
     try {
       this.#connection?.publish(subject, bytes);
       return true;

@@ -76,6 +76,27 @@ test('a process that is silent is believed until its time is over, then its node
   assert.equal(here.cluster.figures().peers, 0);
 });
 
+test('figures of many nodes with one slot each reach who looks, however large the figures are', async () => {
+  const { clock, exchange, here, there } = two();
+  const nodes = Array.from({ length: 450 }, () => uuidv7());
+  for (const [at, node] of nodes.entries()) there.presence.connected(node, at + 1);
+  await clock.advance(BEAT_MS);
+  const most = Number.MAX_SAFE_INTEGER;
+  const slots = [{ slot: 65_535, upBytesPerSecond: most, downBytesPerSecond: most, openFlows: most }];
+  // Somebody here asks for figures of nodes that are there: that is how looking begins.
+  for (const node of nodes) here.presence.figures(node, 65_535);
+  await clock.advance(BEAT_MS);
+  exchange.largest = 0;
+  for (const node of nodes) {
+    there.presence.reportsEvery(node, most);
+    there.presence.report(node, slots);
+  }
+  await clock.advance(BEAT_MS);
+  const seen = nodes.filter(node => here.presence.figures(node, 65_535)?.openFlows === most);
+  assert.equal(seen.length, nodes.length);
+  assert.ok(exchange.largest <= MAX_MESSAGE_BYTES, `${exchange.largest} bytes`);
+});
+
 test('whatever is lost is known again with the next beat that is heard', async () => {
   const { clock, exchange, here, there, node } = two();
   there.presence.connected(node, 1);

@@ -3,7 +3,7 @@ import { DestinationPolicy } from '@mastline/shared/domain/flow-summary';
 import { EventSeverity } from '@mastline/shared/domain/node-event';
 import { z } from 'zod';
 import { permitted, router } from '../rpc/procedures';
-import { CURSOR, exportConnections, listCarried, listConnections, listEvents } from './query';
+import { exportConnections, isCursor, listCarried, listConnections, listEvents } from './query';
 import { MAX_DAYS, MIN_DAYS } from './retention';
 import { readLogSettings, setLogSettings } from './settings';
 import { DEFAULT_WINDOW_MS, MAX_WINDOW_MS, trace } from './trace';
@@ -17,7 +17,7 @@ import type {
 } from './views';
 
 const Instant = z.int().min(0).max(8_640_000_000_000_000);
-const After = z.string().regex(CURSOR, 'must be the "next" of a page').optional();
+const After = z.string().refine(isCursor, 'must be the "next" of a page').optional();
 /** Read by people beside the field. */
 const days = `must be a whole number of days from ${MIN_DAYS} to ${MAX_DAYS}`;
 const Days = z.int({ error: days }).min(MIN_DAYS, days).max(MAX_DAYS, days);

@@ -155,8 +155,17 @@ function carriedOf(row: CarriedRow): CarriedFlowView {
   };
 }
 
-/** What a cursor looks like: the instant and the row's number, both of which only mean a place in a list. */
-export const CURSOR = /^\d{1,16}-\d{1,19}$/;
+const CURSOR = /^\d{1,16}-\d{1,19}$/;
+/** The last instant that a Date can be, and the last number that a bigint can. */
+const LAST_INSTANT = 8_640_000_000_000_000;
+const LAST_NUMBER = 2n ** 63n - 1n;
+
+/** Whether it is a cursor: the instant and the row's number, both of which only mean a place in a list. */
+export function isCursor(text: string): boolean {
+  if (!CURSOR.test(text)) return false;
+  const [at = '', id = ''] = text.split('-');
+  return Number(at) <= LAST_INSTANT && BigInt(id) <= LAST_NUMBER;
+}
 
 const cursorOf = (at: Date, id: string) => `${at.getTime()}-${id}`;
 

@@ -1,5 +1,6 @@
 /** The System page: how the whole installation does. For operators; who may ask is api.ts. */
 import { CodedError } from '@mastline/shared/base/coded-error';
+import { NodeId } from '@mastline/shared/domain/ids';
 import type { Database } from '../db/database';
 import { countRecentNodes } from '../fleet/seen-notes';
 import {
@@ -98,7 +99,7 @@ export async function readLagPage(services: Services, question: LagQuestion): Pr
 
 function cursorOf(text: string): LagCursor {
   const [, since, nodeId] = /^(\d{1,16})\.([0-9a-f-]{36})$/.exec(text) ?? [];
-  if (since === undefined || nodeId === undefined)
+  if (since === undefined || nodeId === undefined || !NodeId.safeParse(nodeId).success)
     throw new CodedError('input/invalid', 'a cursor of another kind', {
       userMessage: 'This page of the list does not exist. Begin with the first.',
     });

@@ -268,6 +268,18 @@ for (const kind of await databaseKinds()) {
     await assert.rejects(api(acme.customer).connections.trace(ask), /Only operators/);
   });
 
+  test(`${kind}: a page that cannot be is refused as input, not as a fault of ours`, async () => {
+    const { acme } = world;
+    for (const after of ['9999999999999999-1', '1-9999999999999999999', '1', 'x-1']) {
+      await assert.rejects(api(acme.customer).connections.list({ after }), { code: 'BAD_REQUEST' });
+      await assert.rejects(api(acme.host).events.list({ nodeId: acme.node.id, after }), {
+        code: 'BAD_REQUEST',
+      });
+    }
+    const last = `8640000000000000-${2n ** 63n - 1n}`;
+    assert.ok((await api(acme.customer).connections.list({ after: last })).rows.length > 0);
+  });
+
   test(`${kind}: each organization keeps its own as long as it wants, and weeks that nobody keeps go whole`, async () => {
     const { acme, rival } = world;
     await api(acme.customer).connections.setSettings({

@@ -206,7 +206,8 @@ for (const kind of await databaseKinds()) {
       }
       const billing = { ...operator, active: { ...operator.active, role: 'billing' as const } };
       await assert.rejects(as(billing).get(), { code: 'FORBIDDEN' });
-      await assert.rejects(as(operator).nodes({ after: 'nonsense' }), { code: 'BAD_REQUEST' });
+      for (const after of ['nonsense', `1.${'-'.repeat(36)}`])
+        await assert.rejects(as(operator).nodes({ after }), { code: 'BAD_REQUEST' });
     }),
   );
 

@@ -78,9 +78,9 @@ export function schedule(options: {
       name: 'reconciliation',
       everyMs: HOUR_MS,
       run: async () => {
-        const { days, alarms } = await compareAgain({ db, clock, log });
+        const { days, alarms, failed } = await compareAgain({ db, clock, log });
         const forgotten = await forgetSlotDays({ db, clock });
-        return `${days} days of slots compared, ${alarms} with an alarm, ${forgotten} forgotten`;
+        return `${days} days of slots compared, ${alarms} with an alarm, ${forgotten} forgotten; ${failed} nodes could not be compared`;
       },
     },
     {

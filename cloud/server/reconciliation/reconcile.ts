@@ -10,6 +10,7 @@ import type pg from 'pg';
 import { countOf } from '../db/counts';
 import { withTenantSql } from '../db/tenant';
 import type { NodeIdentity } from '../fleet/node-reports';
+import { isAway } from '../ledger/batch-writer';
 import type { Services } from '../rpc/context';
 import { type Judgement, judgeDay } from './judge';
 
@@ -54,31 +55,48 @@ export async function noteSlotDays(
   });
 }
 
-/** Compares again what is not settled, and what lately was. Returns how many days were looked at, and how many raise an alarm. */
-export async function compareAgain(parts: Parts): Promise<{ days: number; alarms: number }> {
+/**
+ * Compares again what is not settled, and what lately was. Returns how many days were looked at, how many raise an alarm,
+ * and how many nodes could not be compared: what one of them made up must not keep the others from it.
+ */
+export async function compareAgain(parts: Parts): Promise<{ days: number; alarms: number; failed: number }> {
   const today = dayOf(parts.clock.now());
   const { rows } = await parts.db.pool.query<{ node_id: string; organization_id: string }>(
     `SELECT DISTINCT node_id, organization_id FROM slot_days
       WHERE day >= $1 AND (state <> 'even' OR day >= $2) ORDER BY node_id`,
     [new Date(today - TAKEN_DAYS * DAY_MS), new Date(today - LOOKED_AT_AGAIN_DAYS * DAY_MS)],
   );
-  const done = { days: 0, alarms: 0 };
+  const done = { days: 0, alarms: 0, failed: 0 };
   for (const { node_id: nodeId, organization_id: organizationId } of rows)
-    await withTenantSql(parts.db, organizationId, async client => {
-      const { rows: open } = await client.query<{ slot_number: number; day: Date }>(
-        `SELECT slot_number, day FROM slot_days
-          WHERE organization_id = $1 AND node_id = $2 AND day >= $3 AND (state <> 'even' OR day >= $4)`,
-        [
-          ...[organizationId, nodeId],
-          ...[new Date(today - TAKEN_DAYS * DAY_MS), new Date(today - LOOKED_AT_AGAIN_DAYS * DAY_MS)],
-        ],
-      );
-      const keys = open.map(({ slot_number: slot, day }) => ({ slot, day }));
-      const judged = await compare(client, parts, { nodeId, organizationId, keys });
+    try {
+      const judged = await compareNode(parts, { nodeId, organizationId, today });
       done.days += judged.length;
       done.alarms += judged.filter(one => one.state === 'alarm').length;
-    });
+    } catch (error) {
+      // The database's absence is everybody's: the job is tried again as a whole.
+      if (isAway(error)) throw error;
+      parts.log.error({ err: error, nodeId }, 'the days of a node could not be compared');
+      done.failed += 1;
+    }
   return done;
+}
+
+function compareNode(
+  parts: Parts,
+  { nodeId, organizationId, today }: { nodeId: string; organizationId: string; today: number },
+): Promise<Judged[]> {
+  return withTenantSql(parts.db, organizationId, async client => {
+    const { rows: open } = await client.query<{ slot_number: number; day: Date }>(
+      `SELECT slot_number, day FROM slot_days
+          WHERE organization_id = $1 AND node_id = $2 AND day >= $3 AND (state <> 'even' OR day >= $4)`,
+      [
+        ...[organizationId, nodeId],
+        ...[new Date(today - TAKEN_DAYS * DAY_MS), new Date(today - LOOKED_AT_AGAIN_DAYS * DAY_MS)],
+      ],
+    );
+    const keys = open.map(({ slot_number: slot, day }) => ({ slot, day }));
+    return compare(client, parts, { nodeId, organizationId, keys });
+  });
 }
 
 /** Alerts that are not resolved, of all organizations, by code and cause. */

@@ -283,6 +283,25 @@ for (const kind of kinds) {
     },
   );
 
+  scenario('a node whose figures are past counting keeps no other from being compared again', async of => {
+    await charge(of, MIB, 99 * MIB);
+    await note(of, [slotDay()]);
+    const next = await place(of.database, of.world);
+    await note(next, [slotDay()]);
+    await charge(next, MIB, 99 * MIB);
+    const rollups = (upBytes: string) =>
+      of.database.db.pool.query(
+        'UPDATE usage_rollups_daily SET up_bytes = $2 WHERE node_key = (SELECT key FROM nodes WHERE id = $1)',
+        [of.node.nodeId, upBytes],
+      );
+    await rollups('9000000000000000000');
+    const done = await compareAgain(of.world.services);
+    await rollups(String(MIB));
+    assert.equal(done.failed, 1);
+    assert.equal((await dayRow(next))?.ledger, 100 * MIB, 'the node after it was compared');
+    assert.equal((await compareAgain(of.world.services)).failed, 0);
+  });
+
   scenario('what is older than 400 days is forgotten', async of => {
     await note(of, [slotDay()]);
     await of.database.db.pool.query('UPDATE slot_days SET day = $1 WHERE node_id = $2', [

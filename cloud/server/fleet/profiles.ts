@@ -8,7 +8,7 @@ import { parseOrExplain } from '@mastline/shared/base/problems';
 import { MAX_SHIPPED_PROFILES } from '@mastline/shared/domain/desired-state';
 import { Profile } from '@mastline/shared/profile/schema';
 import { recordAudit } from '../audit/record';
-import { withTenant, withTenantSql } from '../db/tenant';
+import { withTenantSql } from '../db/tenant';
 import type { Viewer } from '../identity/viewer';
 import type { Services } from '../rpc/context';
 
@@ -53,39 +53,40 @@ export async function shipProfile(
     );
   const profile = parseOrExplain(Profile, value, 'firmware profile', 'profile/invalid');
   const at = services.clock.now();
-  const { rowCount } = await withTenantSql(services.db, viewer.active.id, client =>
-    client.query(
-      `INSERT INTO shipped_profiles (profile_id, organization_id, profile, set_at, set_by_id)
-       SELECT $1, $2, $3, $4, $5
-        WHERE (SELECT count(*) FROM shipped_profiles WHERE profile_id <> $1) < $6
-       ON CONFLICT (profile_id) DO UPDATE
-          SET organization_id = excluded.organization_id, profile = excluded.profile,
-              set_at = excluded.set_at, set_by_id = excluded.set_by_id`,
-      [
-        ...[profile.id, viewer.active.id, JSON.stringify(profile)],
-        ...[new Date(at), viewer.user.id, MAX_SHIPPED_PROFILES],
-      ],
-    ),
-  );
-  if (rowCount === 0)
-    throw new CodedError('fleet/too-many-profiles', `${MAX_SHIPPED_PROFILES} profiles are shipped already`, {
-      userMessage: `At most ${MAX_SHIPPED_PROFILES} profiles are shipped. Withdraw one first.`,
-    });
-  await told(services, viewer, { action: 'profile.ship', id: profile.id, at });
+  await services.db.prisma.$transaction(async tx => {
+    const written = await tx.$executeRaw`
+      INSERT INTO shipped_profiles (profile_id, organization_id, profile, set_at, set_by_id)
+      SELECT ${profile.id}, ${viewer.active.id}::uuid, ${JSON.stringify(profile)}::jsonb, ${new Date(at)}, ${viewer.user.id}::uuid
+       WHERE (SELECT count(*) FROM shipped_profiles WHERE profile_id <> ${profile.id}) < ${MAX_SHIPPED_PROFILES}
+      ON CONFLICT (profile_id) DO UPDATE
+         SET organization_id = excluded.organization_id, profile = excluded.profile,
+             set_at = excluded.set_at, set_by_id = excluded.set_by_id`;
+    if (written === 0)
+      throw new CodedError(
+        'fleet/too-many-profiles',
+        `${MAX_SHIPPED_PROFILES} profiles are shipped already`,
+        {
+          userMessage: `At most ${MAX_SHIPPED_PROFILES} profiles are shipped. Withdraw one first.`,
+        },
+      );
+    await note(tx, viewer, { action: 'profile.ship', id: profile.id, at });
+  });
+  await tellNodes(services, viewer);
   return { id: profile.id };
 }
 
 /** The agents' own profile of that id holds again, where there is one. Throws `fleet/no-such-profile`. */
 export async function withdrawProfile(services: Services, viewer: Viewer, id: string): Promise<void> {
   checkOperator(viewer);
-  const { rowCount } = await withTenantSql(services.db, viewer.active.id, client =>
-    client.query('DELETE FROM shipped_profiles WHERE profile_id = $1', [id]),
-  );
-  if (rowCount === 0)
-    throw new CodedError('fleet/no-such-profile', `no shipped profile ${id}`, {
-      userMessage: `No profile "${id}" is shipped.`,
-    });
-  await told(services, viewer, { action: 'profile.withdraw', id, at: services.clock.now() });
+  await services.db.prisma.$transaction(async tx => {
+    const { count } = await tx.shippedProfile.deleteMany({ where: { profileId: id } });
+    if (count === 0)
+      throw new CodedError('fleet/no-such-profile', `no shipped profile ${id}`, {
+        userMessage: `No profile "${id}" is shipped.`,
+      });
+    await note(tx, viewer, { action: 'profile.withdraw', id, at: services.clock.now() });
+  });
+  await tellNodes(services, viewer);
 }
 
 /** A host may say how its modems are set, not how those of others are driven. */
@@ -96,21 +97,22 @@ function checkOperator(viewer: Viewer): void {
   });
 }
 
-async function told(
-  services: Services,
+function note(
+  tx: Parameters<typeof recordAudit>[0],
   viewer: Viewer,
   what: { action: string; id: string; at: number },
 ): Promise<void> {
-  await withTenant(services.db, viewer.active.id, store =>
-    recordAudit(store, {
-      organizationId: viewer.active.id,
-      at: what.at,
-      actor: { kind: 'user', id: viewer.user.id },
-      action: what.action,
-      subject: { kind: 'profile', id: what.id },
-      details: {},
-    }),
-  );
+  return recordAudit(tx, {
+    organizationId: viewer.active.id,
+    at: what.at,
+    actor: { kind: 'user', id: viewer.user.id },
+    action: what.action,
+    subject: { kind: 'profile', id: what.id },
+    details: {},
+  });
+}
+
+async function tellNodes(services: Services, viewer: Viewer): Promise<void> {
   const { rows } = await withTenantSql(services.db, viewer.active.id, client =>
     client.query<{ id: string }>('SELECT id FROM nodes WHERE retired_at IS NULL'),
   );

@@ -5,6 +5,7 @@
 import { CodedError } from '@mastline/shared/base/coded-error';
 import type { RotationRecord } from '@mastline/shared/domain/rotation';
 import { uuidv7 } from '@mastline/shared/domain/uuid';
+import type pg from 'pg';
 import type { Database } from '../db/database';
 import { withTenantSql } from '../db/tenant';
 import type { Scope } from '../identity/scope';
@@ -84,19 +85,30 @@ export async function startRotation(
 ): Promise<RotationView> {
   const { db, clock, rotations } = services;
   const at = clock.now();
-  const running = await readRows(db, slot, 'AND ended_at IS NULL AND deadline_at > $4', [new Date(at)], 1);
-  if (running[0] !== undefined) return viewOf(running[0], at);
   const id = uuidv7(at);
-  await withTenantSql(db, slot.organizationId, client =>
-    client.query(
+  const running = await withTenantSql(db, slot.organizationId, async client => {
+    // Two who ask at once come one after the other, so that the second finds what the first has asked for.
+    await client.query('SELECT 1 FROM slots WHERE organization_id = $1 AND id = $2 FOR UPDATE', [
+      slot.organizationId,
+      slot.slotId,
+    ]);
+    const [found] = await selectRows(client, slot, {
+      condition: 'AND ended_at IS NULL AND deadline_at > $4',
+      values: [new Date(at)],
+      limit: 1,
+    });
+    if (found !== undefined) return found;
+    await client.query(
       `INSERT INTO rotations (organization_id, id, node_id, slot_number, asked_for, asked_by_id, asked_at, deadline_at)
        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
       [
         ...[slot.organizationId, id, slot.nodeId, slot.number, by.askedFor, by.id],
         ...[new Date(at), new Date(at + UNANSWERED_AFTER_MS)],
       ],
-    ),
-  );
+    );
+    return null;
+  });
+  if (running !== null) return viewOf(running, at);
   // After the row: the answer may be faster than the database.
   const delivery = await rotations.send(slot.nodeId, { id, slot: slot.number, askedFor: by.askedFor });
   if (delivery !== 'sent')
@@ -231,16 +243,24 @@ function readRows(
   values: readonly unknown[],
   limit: number,
 ): Promise<RotationRow[]> {
-  return withTenantSql(db, slot.organizationId, async client => {
-    const { rows } = await client.query<RotationRow>(
-      `SELECT id, node_id, slot_number, asked_for, asked_at, deadline_at, ended_at, outcome, reason, method, old_address,
-              new_address, took_ms, attempts, carrier, retry_after_ms
-         FROM rotations WHERE organization_id = $1 AND node_id = $2 AND slot_number = $3 ${condition}
-        ORDER BY asked_at DESC, id DESC LIMIT ${limit}`,
-      [slot.organizationId, slot.nodeId, slot.number, ...values],
-    );
-    return rows;
-  });
+  return withTenantSql(db, slot.organizationId, client =>
+    selectRows(client, slot, { condition, values, limit }),
+  );
+}
+
+async function selectRows(
+  client: Pick<pg.ClientBase, 'query'>,
+  slot: SlotPlace,
+  of: { condition: string; values: readonly unknown[]; limit: number },
+): Promise<RotationRow[]> {
+  const { rows } = await client.query<RotationRow>(
+    `SELECT id, node_id, slot_number, asked_for, asked_at, deadline_at, ended_at, outcome, reason, method, old_address,
+            new_address, took_ms, attempts, carrier, retry_after_ms
+       FROM rotations WHERE organization_id = $1 AND node_id = $2 AND slot_number = $3 ${of.condition}
+      ORDER BY asked_at DESC, id DESC LIMIT ${of.limit}`,
+    [slot.organizationId, slot.nodeId, slot.number, ...of.values],
+  );
+  return rows;
 }
 
 function viewOf(row: RotationRow, now: number): RotationView {

@@ -168,6 +168,18 @@ test('what takes long is answered 202 with an address to ask, and a second call 
   assert.equal((await call(`/rotate/${token}/nonsense`)).status, 404);
 });
 
+test('calls that come at the same moment are one rotation, asked of the node once', async () => {
+  const calls = Array.from({ length: 5 }, () => call(`/rotate/${token}?wait=0`));
+  const ids = await Promise.all(calls.map(async each => ((await (await each).json()) as { id: string }).id));
+  assert.equal(new Set(ids).size, 1, ids.join(' '));
+  const answer = await nodeAnswers();
+  assert.equal(answer.id, ids[0]);
+  // The next question is another one, not the rest of these.
+  const next = call(`/rotate/${token}`);
+  assert.notEqual((await nodeAnswers()).id, ids[0]);
+  assert.equal((await next).status, 200);
+});
+
 test('HEAD, prefetch and unknown tokens rotate nothing; a revoked link is unknown', async () => {
   assert.equal((await call(`/rotate/${token}`, { method: 'HEAD' })).status, 405);
   assert.equal((await call(`/rotate/${token}`, { headers: { 'sec-purpose': 'prefetch' } })).status, 503);

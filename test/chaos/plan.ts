@@ -1,6 +1,6 @@
 /**
  * What befalls the product in each round, drawn from a seed and the round's number alone, so that any round can be had
- * again by itself. Pure: doing it is chaos.ts.
+ * again by itself. Pure: doing it is faults.ts.
  */
 import { seeded } from '../support/random';
 

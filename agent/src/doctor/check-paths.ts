@@ -6,6 +6,7 @@
 import { Resolver } from 'node:dns';
 import { isIP } from 'node:net';
 import { codeOf, messageOf } from '@mastline/shared/base/coded-error';
+import { askFrom, familyOf, serversFor, urlsFor } from '../modem-plane/address-family';
 import { boundRequest } from '../modem-plane/bound-request';
 import type { Finding } from './finding';
 import { sayer } from './finding';
@@ -20,6 +21,8 @@ const PADDING_BYTES = 6000;
 const TOOL_DEADLINE_MS = 5000;
 /** IPv6 asks for as much of every link (RFC 8200); carriers that give less break much. */
 const MIN_MTU = 1280;
+/** Well-known, and asked nothing: only the way there is looked up. */
+const FAR_AWAY = { 4: '1.1.1.1', 6: '2606:4700:4700::1111' } as const;
 const NO_SUCH_NAME = new Set(['ENOTFOUND', 'ENODATA']);
 
 interface Way {
@@ -64,15 +67,19 @@ async function names({ slot, sourceAddress, dnsServers }: Way, { config }: Patie
   const url = config?.echoUrls.find(one => isIP(new URL(one).hostname) === 0);
   const name = url === undefined ? null : new URL(url).hostname;
   const resolver = new Resolver({ timeout: DNS_TIMEOUT_MS, tries: DNS_TRIES });
-  resolver.setServers([...dnsServers]);
-  resolver.setLocalAddress(sourceAddress);
-  const servers = dnsServers.join(', ');
+  const servers = serversFor(sourceAddress, dnsServers).join(', ');
+  if (!askFrom(resolver, sourceAddress, dnsServers))
+    return say.warning(
+      `Slot ${slot}: none of the name servers ${dnsServers.join(', ')} can be asked from ${sourceAddress}.`,
+      'Give the slot "dnsServers" of that family.',
+    );
   const asked = performance.now();
   const code = await new Promise<string | null>(done => {
     const end = (error: NodeJS.ErrnoException | null) =>
       done(error === null ? null : (error.code ?? error.message));
     if (name === null) resolver.resolveNs('.', end);
-    else resolver.resolve4(name, end);
+    else if (familyOf(sourceAddress) === 4) resolver.resolve4(name, end);
+    else resolver.resolve6(name, end);
   });
   const answered = `Slot ${slot}: names are answered by ${servers} in ${Math.round(performance.now() - asked)} ms`;
   if (code === null) return say.ok(`${answered}.`);
@@ -90,7 +97,7 @@ async function names({ slot, sourceAddress, dnsServers }: Way, { config }: Patie
 async function packets(way: Way, patient: Patient): Promise<Finding[]> {
   const say = sayer('paths');
   const { config, clock } = patient;
-  const url = config?.echoUrls[0];
+  const [url] = urlsFor(way.sourceAddress, config?.echoUrls ?? []);
   if (url === undefined)
     return [
       say.note(
@@ -147,11 +154,14 @@ async function packets(way: Way, patient: Patient): Promise<Finding[]> {
 
 /** What the kernel has learnt of the way: the interface's MTU, or less when somebody on the way said so. */
 async function pathMtu({ sourceAddress }: Way, { config, runTool }: Patient): Promise<number | null> {
-  const echo = config?.echoUrls.map(one => new URL(one).hostname).find(host => isIP(host) === 4);
+  const family = familyOf(sourceAddress);
+  const echo = config?.echoUrls
+    .map(one => new URL(one).hostname.replace(/^\[|\]$/g, ''))
+    .find(host => isIP(host) === family);
   try {
     const said = await runTool(
       'ip',
-      ['-4', '-d', 'route', 'get', echo ?? '1.1.1.1', 'from', sourceAddress],
+      [`-${family}`, '-d', 'route', 'get', echo ?? FAR_AWAY[family], 'from', sourceAddress],
       TOOL_DEADLINE_MS,
     );
     const learnt = /\bmtu (\d+)/.exec(said)?.[1];

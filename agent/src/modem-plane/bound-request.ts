@@ -10,6 +10,7 @@ import { type DetailedPeerCertificate, TLSSocket } from 'node:tls';
 import type { Clock } from '@mastline/shared/base/clock';
 import { CodedError, codeOf, messageOf } from '@mastline/shared/base/coded-error';
 import type { CountOwn, OwnTraffic } from '../ports';
+import { askFrom, familyOf } from './address-family';
 
 const DNS_TIMEOUT_MS = 2000;
 const DNS_TRIES = 2;
@@ -71,7 +72,7 @@ export function boundRequest(options: BoundRequest): Promise<BoundReply> {
       method: options.method ?? 'GET',
       headers: { connection: 'close', ...options.headers },
       agent: false,
-      family: 4,
+      family: familyOf(localAddress),
       ...(localAddress === null ? {} : { localAddress }),
       ...(dnsServers.length === 0 ? {} : { lookup: lookupThrough(localAddress, dnsServers) }),
     });
@@ -180,23 +181,27 @@ function chainBytes(leaf: DetailedPeerCertificate): number {
   return bytes;
 }
 
-/** A `lookup` for sockets that asks `servers` from `localAddress`. */
+/** A `lookup` for sockets that asks `servers` from `localAddress`, for addresses of its family. */
 export function lookupThrough(localAddress: string | null, servers: readonly string[]): LookupFunction {
   return (hostname, lookupOptions, callback) => {
     if (isIP(hostname) !== 0) return callback(null, hostname, isIP(hostname));
     const resolver = new Resolver({ timeout: DNS_TIMEOUT_MS, tries: DNS_TRIES });
-    resolver.setServers(servers);
-    if (localAddress !== null) resolver.setLocalAddress(localAddress);
-    resolver.resolve4(hostname, (error, addresses) => {
-      const first = addresses?.[0];
+    const family = familyOf(localAddress);
+    if (!askFrom(resolver, localAddress, servers))
+      return callback(new Error(`no name server can be asked by IPv${family}`), '', family);
+    // Addresses are missing where there is an error, whatever the types say.
+    const take = (error: NodeJS.ErrnoException | null, addresses: string[] = []) => {
+      const [first] = addresses;
       if (error || first === undefined)
-        return callback(error ?? new Error(`${hostname} has no address`), '', 4);
+        return callback(error ?? new Error(`${hostname} has no address`), '', family);
       if (lookupOptions.all)
         callback(
           null,
-          addresses.map(address => ({ address, family: 4 })),
+          addresses.map(address => ({ address, family })),
         );
-      else callback(null, first, 4);
-    });
+      else callback(null, first, family);
+    };
+    if (family === 4) resolver.resolve4(hostname, take);
+    else resolver.resolve6(hostname, take);
   };
 }

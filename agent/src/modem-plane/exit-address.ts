@@ -6,6 +6,7 @@ import { isIP } from 'node:net';
 import type { Clock } from '@mastline/shared/base/clock';
 import { CodedError, messageOf } from '@mastline/shared/base/coded-error';
 import type { CountOwn } from '../ports';
+import { urlsFor } from './address-family';
 import { boundRequest } from './bound-request';
 
 export const ECHO_DEADLINE_MS = 8000;
@@ -23,7 +24,7 @@ export interface ExitQuestion {
 /** The address; throws `modem/exit-unknown` naming what each service did when none told. */
 export async function askExitAddress(question: ExitQuestion): Promise<string> {
   const failures: string[] = [];
-  for (const url of question.echoUrls) {
+  for (const url of urlsFor(question.localAddress, question.echoUrls)) {
     try {
       const reply = await boundRequest({
         ...question,

@@ -17,8 +17,13 @@ export const NetworkItem = z.discriminatedUnion('kind', [
   /** `before` is what it was, and will be again. */
   z.strictObject({ kind: z.literal('mtu'), interface: z.string(), mtu: z.int(), before: z.int() }),
   z.strictObject({ kind: z.literal('address'), interface: z.string(), address: z.string(), prefix: z.int() }),
-  /** `words` as `ip route` takes them, without the table. */
-  z.strictObject({ kind: z.literal('route'), table: z.int(), words: z.array(z.string()) }),
+  /** `words` as `ip route` takes them, without the table; of IPv4 where no family stands. */
+  z.strictObject({
+    kind: z.literal('route'),
+    table: z.int(),
+    words: z.array(z.string()),
+    family: z.literal(6).optional(),
+  }),
   z.strictObject({ kind: z.literal('rule'), from: z.string(), table: z.int(), priority: z.int() }),
   // A slot in a network namespace of its own (slot-namespace.ts); `veth` is the link that joins it to this one.
   z.strictObject({ kind: z.literal('namespace'), name: z.string(), veth: z.string() }),
@@ -133,11 +138,16 @@ export function makeOf(item: NetworkItem): string[] {
     case 'mtu':
       return ['link', 'set', 'dev', item.interface, 'mtu', String(item.mtu)];
     case 'address':
-      return ['address', 'add', `${item.address}/${item.prefix}`, 'dev', item.interface, 'noprefixroute'];
+      return [
+        ...flagOf(item),
+        ...['address', 'add', `${item.address}/${item.prefix}`, 'dev', item.interface, 'noprefixroute'],
+        // The carrier gave it to this modem alone: nobody is asked whether he has it, and it serves at once.
+        ...(item.address.includes(':') ? ['nodad'] : []),
+      ];
     case 'route':
-      return ['-4', 'route', 'add', ...item.words, 'table', String(item.table)];
+      return [familyOf(item), 'route', 'add', ...item.words, 'table', String(item.table)];
     case 'rule':
-      return ['-4', 'rule', 'add', ...ruleWords(item)];
+      return [familyOf(item), 'rule', 'add', ...ruleWords(item)];
     case 'namespace':
       return ['netns', 'add', item.name];
     case 'veth':
@@ -157,11 +167,11 @@ function undoOf(item: NetworkItem): string[] | null {
     case 'mtu':
       return ['link', 'set', 'dev', item.interface, 'mtu', String(item.before)];
     case 'address':
-      return ['address', 'del', `${item.address}/${item.prefix}`, 'dev', item.interface];
+      return [...flagOf(item), 'address', 'del', `${item.address}/${item.prefix}`, 'dev', item.interface];
     case 'route':
-      return ['-4', 'route', 'del', ...item.words, 'table', String(item.table)];
+      return [familyOf(item), 'route', 'del', ...item.words, 'table', String(item.table)];
     case 'rule':
-      return ['-4', 'rule', 'del', ...ruleWords(item)];
+      return [familyOf(item), 'rule', 'del', ...ruleWords(item)];
     case 'namespace':
       return ['netns', 'del', item.name];
     case 'veth':
@@ -174,11 +184,23 @@ function undoOf(item: NetworkItem): string[] | null {
   }
 }
 
+/** Addresses of IPv4 are said without. */
+function flagOf({ address }: NetworkItem & { kind: 'address' }): string[] {
+  return address.includes(':') ? ['-6'] : [];
+}
+
+/** Rules say it by their address. */
+function familyOf(item: NetworkItem & { kind: 'rule' | 'route' }): '-4' | '-6' {
+  const six = item.kind === 'rule' ? item.from.includes(':') : item.family === 6;
+  return six ? '-6' : '-4';
+}
+
 function ruleWords(item: NetworkItem & { kind: 'rule' }): string[] {
   return ['from', item.from, 'lookup', String(item.table), 'priority', String(item.priority)];
 }
 
-function whereWeAre(): string {
+/** Boot and network namespace of this process. */
+export function whereWeAre(): string {
   const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
   return `${boot} ${readlinkSync('/proc/self/ns/net')}`;
 }

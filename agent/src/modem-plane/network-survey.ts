@@ -40,28 +40,41 @@ export interface NetworkSurvey {
   links: Map<string, { up: boolean; mtu?: number | undefined; index?: number | undefined }>;
   addresses: { interface: string; address: string; prefix: number }[];
   rules: { priority: number; from: string; table: number }[];
-  routes: { dst: string; dev: string; gateway: string; table: number; metric: number }[];
+  routes: { dst: string; dev: string; gateway: string; table: number; metric: number; family?: 6 }[];
 }
 
-/** Asks `ip` for everything of IPv4. */
-export async function surveyNetwork(runIp: RunIp): Promise<NetworkSurvey> {
-  const [addressed = '', all = '', ruled = '', routed = ''] = await askIp(runIp, [
-    'address show',
-    'link show',
-    'rule show',
-    'route show table all',
-  ]);
+/** Asks `ip` for everything of IPv4, and of IPv6 where a slot has it: each batch of questions is a process. */
+export async function surveyNetwork(runIp: RunIp, { ipv6 = false } = {}): Promise<NetworkSurvey> {
+  const [all = '', ...four] = await askIp(runIp, ['link show', ...OF_A_FAMILY]);
+  const survey: NetworkSurvey = { links: linksIn(all), ...familyIn(four) };
+  if (!ipv6) return survey;
+  const six = familyIn(await askIp(runIp, OF_A_FAMILY, 6), 6);
+  survey.addresses.push(...six.addresses);
+  survey.rules.push(...six.rules);
+  survey.routes.push(...six.routes);
+  return survey;
+}
+
+const OF_A_FAMILY = ['address show', 'rule show', 'route show table all'];
+
+function linksIn(text: string): NetworkSurvey['links'] {
+  return new Map(
+    Links.parse(JSON.parse(text)).flatMap(link =>
+      link.ifname
+        ? [[link.ifname, { up: link.flags?.includes('UP') ?? false, mtu: link.mtu, index: link.ifindex }]]
+        : [],
+    ),
+  );
+}
+
+function familyIn(
+  [addressed = '', ruled = '', routed = '']: string[],
+  family?: 6,
+): Omit<NetworkSurvey, 'links'> {
   const links = Links.parse(JSON.parse(addressed));
   const rules = Rules.parse(JSON.parse(ruled));
   const routes = Routes.parse(JSON.parse(routed));
   return {
-    links: new Map(
-      Links.parse(JSON.parse(all)).flatMap(link =>
-        link.ifname
-          ? [[link.ifname, { up: link.flags?.includes('UP') ?? false, mtu: link.mtu, index: link.ifindex }]]
-          : [],
-      ),
-    ),
     addresses: links.flatMap(link =>
       (link.addr_info ?? []).flatMap(info =>
         link.ifname && info.local
@@ -81,6 +94,7 @@ export async function surveyNetwork(runIp: RunIp): Promise<NetworkSurvey> {
       // Routes of the main table come without one.
       table: Number(route.table ?? 254),
       metric: route.metric ?? 0,
+      ...(family === undefined ? {} : { family }),
     })),
   };
 }
@@ -112,6 +126,7 @@ export function isPresent(item: NetworkItem, survey: NetworkSurvey): boolean {
       return survey.routes.some(
         one =>
           one.table === item.table &&
+          one.family === item.family &&
           one.dst === dst &&
           one.dev === (after('dev') ?? one.dev) &&
           one.gateway === (after('via') ?? '') &&

@@ -4,6 +4,7 @@
  * addresses to different servers. Whether the address changed is judged from all that was seen (rotation.ts).
  */
 import { CodedError, messageOf } from '@mastline/shared/base/coded-error';
+import { urlsFor } from './address-family';
 import { askExitAddress, type ExitQuestion } from './exit-address';
 
 /** Asked at once; the next ones only when none of these told. */
@@ -14,8 +15,9 @@ const COMPANY_MS = 700;
 /** Every address seen, the preferred service's first; rejects with `modem/exit-unknown` when nobody told. */
 export async function seenAddresses(question: ExitQuestion): Promise<string[]> {
   const failures: string[] = [];
-  for (let from = 0; from < question.echoUrls.length; from += AT_ONCE) {
-    const round = await askTogether(question, question.echoUrls.slice(from, from + AT_ONCE));
+  const urls = urlsFor(question.localAddress, question.echoUrls);
+  for (let from = 0; from < urls.length; from += AT_ONCE) {
+    const round = await askTogether(question, urls.slice(from, from + AT_ONCE));
     if (round.addresses.length > 0) return [...new Set(round.addresses)];
     failures.push(...round.failures);
     if (question.signal.aborted) break;

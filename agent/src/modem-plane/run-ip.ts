@@ -51,7 +51,7 @@ const PLAIN = /^[\w.:/@+-]+$/;
 const BATCHED = ['address', 'link', 'route', 'rule'];
 
 /**
- * Runs commands of IPv4 in their order, neighbours in one batch. What fails is handed to `failed` with its place, which
+ * Runs commands in their order, neighbours of one family in one batch. What fails is handed to `failed` with its place, which
  * throws when the rest is not to be run.
  */
 export async function runInOrder(
@@ -63,7 +63,7 @@ export async function runInOrder(
   while (at < commands.length) {
     const batch = batchFrom(commands, at);
     try {
-      if (batch.length > 1) await run(['-4', '-batch', '-'], `${batch.join('\n')}\n`);
+      if (batch.length > 1) await run([familyOf(commands[at]), '-batch', '-'], `${batch.join('\n')}\n`);
       else await run(commands[at] ?? []);
       at += Math.max(1, batch.length);
     } catch (error) {
@@ -74,11 +74,17 @@ export async function runInOrder(
   }
 }
 
+/** Commands of IPv6 say that they are. */
+function familyOf(command: readonly string[] = []): '-4' | '-6' {
+  return command[0] === '-6' ? '-6' : '-4';
+}
+
 /** The lines of a batch that begins with this command; none when it cannot be in one. */
 function batchFrom(commands: readonly (readonly string[])[], from: number): string[] {
   const lines: string[] = [];
   for (const command of commands.slice(from)) {
-    const words = command[0] === '-4' ? command.slice(1) : command;
+    const words = command[0]?.startsWith('-') ? command.slice(1) : command;
+    if (familyOf(command) !== familyOf(commands[from])) break;
     if (!BATCHED.includes(words[0] ?? '') || !words.every(word => PLAIN.test(word))) break;
     lines.push(words.join(' '));
   }
@@ -93,14 +99,18 @@ function failedLine(error: unknown, lines: number): number {
 }
 
 /** Asks several things in one batch; gives what each answered, as JSON text. */
-export async function askIp(run: RunIp, questions: readonly string[]): Promise<string[]> {
-  const answers = (await run(['-N', '-j', '-4', '-batch', '-'], `${questions.join('\n')}\n`))
+export async function askIp(
+  run: RunIp,
+  questions: readonly string[],
+  family: 4 | 6 = 4,
+): Promise<string[]> {
+  const answers = (await run(['-N', '-j', `-${family}`, '-batch', '-'], `${questions.join('\n')}\n`))
     .trim()
     .split('\n');
   if (answers.length === questions.length) return answers;
   // An `ip` that writes nothing for an empty list: whose answer is which is not known then.
   const single: string[] = [];
   for (const question of questions)
-    single.push((await run(['-N', '-j', '-4', ...question.split(' ')])).trim() || '[]');
+    single.push((await run(['-N', '-j', `-${family}`, ...question.split(' ')])).trim() || '[]');
   return single;
 }

@@ -3,18 +3,22 @@
  * likely: a network namespace. The modem's interface is moved there and bears the address; a veth pair joins it to
  * ours, and nftables inside turns our side's address into the carrier's. Ours is a link-local one that nobody has
  * (RFC 3927), with a rule and a table like every slot's (slot-network.ts). Inside there is the modem and the way back,
- * so what the modem does not carry goes nowhere. All of it is journaled; the interface comes back at the end.
+ * so what the modem does not carry goes nowhere; IPv6 is off in there. All of it is journaled; the interface comes back at the end.
  */
 import { z } from 'zod';
 import type { NetworkItem } from './network-journal';
 import type { NetworkSurvey } from './network-survey';
 import type { RunIp } from './run-ip';
-import type { CarrierAddress } from './slot-network';
+import type { CarrierAddress4 } from './slot-network';
 
 /** Pairs of addresses are taken from 169.254.200.0 to 169.254.254.255: automatic addresses seldom lie there. */
 const FIRST_THIRD = 200;
 const LAST_THIRD = 254;
 const PAIRS_IN_EACH = 64;
+
+/** Before anything is up in there; `all` is every interface that there is and will be. */
+const NO_IPV6 =
+  'for on in all default; do [ ! -d /proc/sys/net/ipv6 ] || echo 1 >/proc/sys/net/ipv6/conf/$on/disable_ipv6; done';
 
 export interface SlotNamespace {
   name: string;
@@ -44,7 +48,7 @@ export function namespaceOf(table: number, interfaceName: string): SlotNamespace
 /** All that is made before our side gets its address, table and rule. Pure. */
 export function namespaceItems(
   way: SlotNamespace,
-  carrier: CarrierAddress,
+  carrier: CarrierAddress4,
   pair: { ours: string; theirs: string },
 ): NetworkItem[] {
   const { name, veth, interface: modem } = way;
@@ -57,6 +61,7 @@ export function namespaceItems(
     { kind: 'moved', interface: modem, namespace: name, veth },
     { kind: 'veth', veth, namespace: name },
     step('netns', 'exec', name, 'sh', '-c', 'echo 1 >/proc/sys/net/ipv4/ip_forward'),
+    step('netns', 'exec', name, 'sh', '-c', NO_IPV6),
     // First the address that it leaves with and what may pass, then the ways.
     step('netns', 'exec', name, 'nft', natScript(modem, carrier.address)),
     inside('link', 'set', 'dev', 'lo', 'up'),

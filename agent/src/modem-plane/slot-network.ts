@@ -5,6 +5,7 @@
  * Huawei NDIS connection gives it, or, where that is in use here, one of ours before a namespace (slot-namespace.ts). What should leave through a dead modem leaves nowhere. Modems keep their settings.
  */
 import { readFileSync } from 'node:fs';
+import { SocketAddress } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import type { Clock } from '@mastline/shared/base/clock';
 import { CodedError, codeOf, messageOf } from '@mastline/shared/base/coded-error';
@@ -27,24 +28,53 @@ const TABLES_TRIED = 4096;
 const LAST_METRIC = '4278198272';
 /** What IPv4 asks of every link (RFC 791). */
 const MIN_MTU = 68;
+/** What IPv6 asks of every link (RFC 8200); the kernel takes IPv6 off a link with less. */
+const MIN_MTU6 = 1280;
+/** What the kernel itself gives a route of IPv6. */
+const METRIC6 = '1024';
 const CAP_NET_ADMIN = 12n;
 
 /** What a slot has been given; `items` are wanted as long as the agent runs. */
 export interface SlotNetwork {
+  /** Of IPv4; of IPv6 where the carrier gave nothing else. */
   sourceAddress: string;
+  /** Of IPv6, beside one of IPv4. */
+  sourceAddress6?: string;
+  /** Why the carrier's IPv6 address is not used. */
+  problem6?: string;
   items: NetworkItem[];
   /** Where the modem's interface is, when its address is in use here. */
   namespace?: SlotNamespace;
 }
 
 /** What of a data connection goes onto the interface. */
-export type CarrierAddress = Pick<Bearer, 'prefixLength' | 'gateway' | 'mtu'> & { address: string };
+export type CarrierAddress = Pick<Bearer, 'address' | 'prefixLength' | 'gateway' | 'mtu'> & {
+  /** As the kernel spells it. */
+  address6?: string;
+};
 
-/** The part of a bearer that the network is made of; null while there is nothing to make it of. */
-export function carrierAddressOf(bearer: Bearer | null): CarrierAddress | null {
-  if (bearer === null || !bearer.connected || bearer.address === null) return null;
+/** What every way but IPv6 alone has. */
+export type CarrierAddress4 = CarrierAddress & { address: string };
+
+/**
+ * The part of a bearer that the network is made of; null while there is nothing to make it of. IPv6 of MBIM modems only:
+ * others route by themselves, or want the address made up from their advertisements.
+ */
+export function carrierAddressOf(
+  bearer: Bearer | null,
+  { api }: Pick<InterfaceSlot, 'api'>,
+): CarrierAddress | null {
+  if (bearer === null || !bearer.connected) return null;
   const { address, prefixLength, gateway, mtu } = bearer;
-  return { address, prefixLength, gateway, mtu };
+  const address6 = api.kind === 'mbim' && bearer.address6 !== null ? spelled(bearer.address6) : null;
+  if (address === null && address6 === null) return null;
+  return { address, prefixLength, gateway, mtu, ...(address6 === null ? {} : { address6 }) };
+}
+
+/** Null for what nothing can leave by: link-local addresses are of one link (RFC 4291). */
+function spelled(address6: string): string | null {
+  const { address } = new SocketAddress({ address: address6, family: 'ipv6' });
+  return /^(?:fe[89ab]|ff)/i.test(address) || address === '::' || address === '::1' ? null : address;
 }
 
 /** True when this process may change addresses and routes. */
@@ -70,24 +100,71 @@ export async function setUpSlot(
     clock: Clock;
     carrier?: CarrierAddress | null;
     guard?: LeakGuard | undefined;
+    /** Whether the interface is held to the slot's own IPv6 address (link-shield.ts). */
+    mayIpv6?: boolean;
   },
 ): Promise<SlotNetwork> {
+  const { runIp, journal, guard } = parts;
   return withMachineLock(parts.clock, async () => {
-    const survey = await surveyNetwork(parts.runIp);
-    const wanted = planSlot(slot, survey, parts.carrier ?? null);
+    const carrier = parts.carrier ?? null;
+    const survey = await surveyNetwork(runIp, { ipv6: carrier?.address6 !== undefined });
+    const problem6 = await whyNoIpv6(slot, carrier, { ...parts, survey });
+    const wanted = {
+      ...planSlot(slot, survey, carrier && problem6 !== '' ? withoutIpv6(slot, carrier, problem6) : carrier),
+      ...(problem6 === '' ? {} : { problem6 }),
+    };
     const missing = wanted.items.filter(item => !isPresent(item, survey));
-    parts.journal.record(missing);
+    journal.record(missing);
     try {
-      await parts.guard?.hold(wanted.sourceAddress, wanted.namespace?.veth ?? slot.interface);
-      await make(missing, survey, parts.runIp);
+      await guard?.hold(wanted.sourceAddress, wanted.namespace?.veth ?? slot.interface);
+      await make(missing, survey, runIp);
     } catch (error) {
       // Half a network is none; the next try begins from nothing.
-      await parts.journal.remove(missing);
-      await parts.guard?.release([wanted.sourceAddress]);
+      await journal.remove(missing);
+      await guard?.release(addressesOf(wanted));
       throw wanted.namespace ? addressTaken(slot, parts.carrier?.address ?? '', error) : error;
     }
     return wanted;
   });
+}
+
+/**
+ * Why the carrier's IPv6 address is not to be used; empty when it is, and when there is none. The kernel lets a socket
+ * send from an IPv6 address that is gone, by whatever link there is. So no slot has one that nftables does not hold.
+ */
+async function whyNoIpv6(
+  slot: InterfaceSlot,
+  carrier: CarrierAddress | null,
+  parts: { survey: NetworkSurvey; guard?: LeakGuard | undefined; mayIpv6?: boolean },
+): Promise<string> {
+  const address6 = carrier?.address6;
+  if (address6 === undefined) return '';
+  const { survey, guard, mayIpv6 } = parts;
+  const { addresses, rules } = survey;
+  if (carrier?.mtu != null && carrier.mtu < MIN_MTU6) return `its packets are smaller than ${MIN_MTU6} bytes`;
+  if (carrier?.address != null && isTaken(carrier.address, slot, survey))
+    return 'its IPv4 address is in use here, and in a namespace it has that alone';
+  if (addresses.some(one => one.address === address6 && one.interface !== slot.interface))
+    return `${address6} is in use on this machine`;
+  if (rules.some(one => one.from === address6)) return `${address6} is in use on this machine`;
+  if (!mayIpv6) return 'the settings of its interface cannot be changed';
+  if (guard && (await guard.hold(address6, slot.interface))) return '';
+  await guard?.release([address6]);
+  return 'nftables has to hold the address and is not to be had (apt-get install -y nftables; "firewall" not false)';
+}
+
+function withoutIpv6(slot: InterfaceSlot, carrier: CarrierAddress, why: string): CarrierAddress {
+  const { address6: _, ...rest } = carrier;
+  if (rest.address !== null) return rest;
+  throw new CodedError('network/no-ipv6', `slot ${slot.slot} has only IPv6, and ${why}`, {
+    userMessage: `Slot ${slot.slot}: the carrier gave an IPv6 address only, which cannot be used: ${why}.`,
+    retryable: true,
+  });
+}
+
+/** All that leave from the slot. */
+export function addressesOf({ sourceAddress, sourceAddress6 }: SlotNetwork): string[] {
+  return sourceAddress6 === undefined ? [sourceAddress] : [sourceAddress, sourceAddress6];
 }
 
 /** Makes what is missing of what is wanted: a flapping link takes its routes and addresses with it. Gives the number. */
@@ -144,40 +221,65 @@ function planBehindRouter(slot: InterfaceSlot, gateway: string, survey: NetworkS
   return { sourceAddress, items: itemsOf({ slot, sourceAddress, prefix: 24, table, ways }) };
 }
 
-/** The address that the carrier gave, with everything behind it reached through the interface. */
+/** The addresses that the carrier gave, with everything behind them reached through the interface. */
 function planOnCarrier(slot: InterfaceSlot, carrier: CarrierAddress, survey: NetworkSurvey): SlotNetwork {
-  const { address: sourceAddress, gateway, mtu } = carrier;
-  const isTaken =
-    survey.addresses.some(one => one.address === sourceAddress && one.interface !== slot.interface) ||
-    survey.rules.some(one => one.from === sourceAddress);
-  if (isTaken) return planApart(slot, carrier, survey);
+  const { address, address6, gateway } = carrier;
+  if (address !== null && isTaken(address, slot, survey))
+    return planApart(slot, { ...carrier, address }, survey);
   const table = freeTable(slot, survey);
-  const before = survey.links.get(slot.interface)?.mtu;
-  const limit: NetworkItem[] =
-    mtu !== null && mtu >= MIN_MTU && before !== undefined && before !== mtu
-      ? [{ kind: 'mtu', interface: slot.interface, mtu, before }]
-      : [];
+  const up: NetworkItem[] = [
+    { kind: 'link-up', interface: slot.interface },
+    ...limitOf(slot, carrier, survey),
+  ];
+  const six = address6 === undefined ? [] : itemsOfIpv6(slot, address6, table);
+  if (address === null) return { sourceAddress: address6 ?? '', items: [...up, ...six] };
   // Carriers name gateways outside of their prefix, and a link without ARP needs none.
   const way =
     gateway === null
-      ? ['default', 'dev', slot.interface, 'src', sourceAddress]
-      : ['default', 'via', gateway, 'dev', slot.interface, 'src', sourceAddress, 'onlink'];
-  const items = itemsOf({ slot, sourceAddress, prefix: carrier.prefixLength ?? 32, table, ways: [way] });
-  return { sourceAddress, items: [...items.slice(0, 1), ...limit, ...items.slice(1)] };
+      ? ['default', 'dev', slot.interface, 'src', address]
+      : ['default', 'via', gateway, 'dev', slot.interface, 'src', address, 'onlink'];
+  const prefix = carrier.prefixLength ?? 32;
+  const [, ...four] = itemsOf({ slot, sourceAddress: address, prefix, table, ways: [way] });
+  const items = [...up, ...four, ...six];
+  return { sourceAddress: address, items, ...(address6 === undefined ? {} : { sourceAddress6: address6 }) };
+}
+
+function isTaken(address: string, slot: InterfaceSlot, survey: NetworkSurvey): boolean {
+  return (
+    survey.addresses.some(one => one.address === address && one.interface !== slot.interface) ||
+    survey.rules.some(one => one.from === address)
+  );
+}
+
+/** The carrier's packet size, where it is another than the interface's. */
+function limitOf(slot: InterfaceSlot, { mtu }: CarrierAddress, survey: NetworkSurvey): NetworkItem[] {
+  const before = survey.links.get(slot.interface)?.mtu;
+  return mtu !== null && mtu >= MIN_MTU && before !== undefined && before !== mtu
+    ? [{ kind: 'mtu', interface: slot.interface, mtu, before }]
+    : [];
+}
+
+/** As with IPv4: the dead end first, the way out last. The link goes to one modem, so that no gateway is needed. */
+function itemsOfIpv6(slot: InterfaceSlot, address: string, table: number): NetworkItem[] {
+  const dev = slot.interface;
+  return [
+    { kind: 'route', table, words: ['unreachable', 'default', 'metric', LAST_METRIC], family: 6 },
+    { kind: 'rule', from: address, table, priority: table },
+    { kind: 'address', interface: dev, address, prefix: 128 },
+    {
+      ...{ kind: 'route', table, family: 6 },
+      words: ['default', 'dev', dev, 'src', address, 'metric', METRIC6],
+    },
+  ];
 }
 
 /** The address is another's here already: the modem gets a network namespace, and leaves from an address of ours. */
-function planApart(slot: InterfaceSlot, carrier: CarrierAddress, survey: NetworkSurvey): SlotNetwork {
+function planApart(slot: InterfaceSlot, carrier: CarrierAddress4, survey: NetworkSurvey): SlotNetwork {
   const table = freeTable(slot, survey);
   const namespace = namespaceOf(table, slot.interface);
   const pair = freePair(survey);
   if (pair === null) throw addressTaken(slot, carrier.address);
   const { ours: sourceAddress, theirs } = pair;
-  const before = survey.links.get(slot.interface)?.mtu;
-  const limit: NetworkItem[] =
-    carrier.mtu !== null && carrier.mtu >= MIN_MTU && before !== undefined && before !== carrier.mtu
-      ? [{ kind: 'mtu', interface: slot.interface, mtu: carrier.mtu, before }]
-      : [];
   const [, ...host] = itemsOf({
     slot,
     sourceAddress,
@@ -189,7 +291,7 @@ function planApart(slot: InterfaceSlot, carrier: CarrierAddress, survey: Network
     sourceAddress,
     namespace,
     items: [
-      ...limit,
+      ...limitOf(slot, carrier, survey),
       ...namespaceItems(namespace, carrier, pair),
       ...host.map(item => (item.kind === 'address' ? { ...item, interface: namespace.veth } : item)),
     ],

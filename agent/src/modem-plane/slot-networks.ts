@@ -7,12 +7,15 @@ import type { Clock } from '@mastline/shared/base/clock';
 import { CodedError, codeOf, messageOf } from '@mastline/shared/base/coded-error';
 import type { Log } from '../observe/log';
 import type { LeakGuard } from './leak-guard';
+import { LinkShield } from './link-shield';
 import { NetworkJournal } from './network-journal';
 import { type NetworkSurvey, surveyNetwork } from './network-survey';
 import type { RunIp } from './run-ip';
 import { type AddressSlot, type InterfaceSlot, routerOf } from './slot-config';
 import { lookInside } from './slot-namespace';
 import {
+  addressesOf,
+  type CarrierAddress,
   canChangeNetwork,
   carrierAddressOf,
   existingAddress,
@@ -38,6 +41,7 @@ export interface SlotNetworksOptions {
 export class SlotNetworks {
   readonly #options: SlotNetworksOptions;
   readonly #journal: NetworkJournal;
+  readonly #shield: LinkShield;
   /** `key` is what of the carrier it was made of. */
   readonly #networks = new Map<number, SlotNetwork & { key: string }>();
   /** The kernel's number of each slot's interface: names are given anew, and may be another stick's. */
@@ -49,13 +53,14 @@ export class SlotNetworks {
   constructor(options: SlotNetworksOptions) {
     this.#options = options;
     this.#journal = new NetworkJournal({ dataDir: options.dataDir, runIp: options.runIp });
+    this.#shield = new LinkShield({ dataDir: options.dataDir, log: options.log });
   }
 
   /** Takes down what a crash has left. */
   async start(): Promise<void> {
     this.#mayChange = canChangeNetwork();
     if (!this.#mayChange) return;
-    const removed = await this.#journal.recover();
+    const removed = (await this.#journal.recover()) + this.#shield.recover();
     if (removed > 0) this.#options.log.warn('removed what a crash left in the network', { items: removed });
   }
 
@@ -80,7 +85,7 @@ export class SlotNetworks {
     this.#interfaces.delete(slot);
     try {
       if (network) await this.#journal.remove(network.items.filter(item => item.kind !== 'link-up'));
-      if (network) await this.#options.guard?.release([network.sourceAddress]);
+      if (network) await this.#options.guard?.release(addressesOf(network));
     } catch (error) {
       // They stay in the journal, and are taken down at the end.
       this.#options.log.warn('what a slot had in the network stays for now', { slot, error });
@@ -96,7 +101,11 @@ export class SlotNetworks {
   async close(): Promise<void> {
     this.stop();
     await this.#queue;
-    if (this.#mayChange) await this.#journal.removeAll();
+    try {
+      if (this.#mayChange) await this.#journal.removeAll();
+    } finally {
+      if (this.#mayChange) this.#shield.close();
+    }
     await this.#options.guard?.close();
   }
 
@@ -118,7 +127,10 @@ export class SlotNetworks {
     }
     try {
       await this.#options.guard?.tend();
-      const survey = await surveyNetwork(this.#options.runIp);
+      const ipv6 = [...this.#networks.values()].some(one =>
+        addressesOf(one).some(each => each.includes(':')),
+      );
+      const survey = await surveyNetwork(this.#options.runIp, { ipv6 });
       for (const one of interfaces) {
         if (this.#closed) return;
         await this.#keepSlot(one, one.config as InterfaceSlot, survey);
@@ -139,10 +151,10 @@ export class SlotNetworks {
   ): Promise<'well' | 'taken-down' | undefined> {
     const network = this.#networks.get(slot.slot);
     if (network?.namespace === undefined) return undefined;
-    const carrier = carrierAddressOf(supervisor.bearer);
-    const same = carrier !== null && network.key === JSON.stringify(carrier);
+    const carrier = carrierAddressOf(supervisor.bearer, slot);
+    const address = network.key === JSON.stringify(carrier) ? (carrier?.address ?? null) : null;
     const { runIp: run } = this.#options;
-    if (same && (await lookInside(network.namespace, carrier.address, run)) === 'well') return 'well';
+    if (address !== null && (await lookInside(network.namespace, address, run)) === 'well') return 'well';
     supervisor.setNetwork({ kind: 'linked', problem: '' });
     await this.takeDown(slot.slot);
     return 'taken-down';
@@ -187,39 +199,53 @@ export class SlotNetworks {
       supervisor.reconfigure(slot);
     }
     this.#interfaces.set(slot.slot, link.index);
-    const carrier = routerOf(slot) === null ? carrierAddressOf(supervisor.bearer) : null;
+    const carrier = routerOf(slot) === null ? carrierAddressOf(supervisor.bearer, slot) : null;
     const key = JSON.stringify(carrier);
     const before = this.#networks.get(slot.slot);
-    if (before && before.key === key) return this.#repair(supervisor, slot, survey);
+    if (before && before.key === key) {
+      this.#shieldFor(slot, carrier);
+      return this.#repair(supervisor, slot, survey);
+    }
     if (before) {
       // The carrier gave another address, or none: what was made of the old one goes first.
       supervisor.setNetwork({ kind: 'linked', problem: '' });
       await this.takeDown(slot.slot);
       this.#interfaces.set(slot.slot, link.index);
     }
+    const mayIpv6 = this.#shieldFor(slot, carrier);
     if (routerOf(slot) === null && carrier === null) {
       supervisor.setNetwork({ kind: 'linked', problem: '' });
       return;
     }
-    const made = await setUpSlot(slot, { runIp: run, journal: this.#journal, clock, carrier, guard });
+    const parts = { runIp: run, journal: this.#journal, clock, carrier, guard, mayIpv6 };
+    const made = await setUpSlot(slot, parts);
     this.#networks.set(slot.slot, { ...made, key });
     log.info('slot network', {
       slot: slot.slot,
       interface: slot.interface,
       address: made.sourceAddress,
+      ...(made.sourceAddress6 === undefined ? {} : { address6: made.sourceAddress6 }),
+      ...(made.problem6 === undefined ? {} : { withoutIpv6: made.problem6 }),
       ...(made.namespace ? { namespace: made.namespace.name } : {}),
     });
     supervisor.setNetwork(upOf(made));
   }
+
+  /** Whatever state the slot is in: others may have brought its interface up. True when it may bear an IPv6 address. */
+  #shieldFor(slot: InterfaceSlot, carrier: CarrierAddress | null): boolean {
+    return this.#shield.hold(slot.interface, carrier?.address6 !== undefined);
+  }
 }
 
 /** What the supervisor is told of a network that is as it should be. */
-function upOf({ sourceAddress, namespace }: SlotNetwork): NetworkFacts {
-  const note =
+function upOf({ sourceAddress, sourceAddress6, namespace, problem6 }: SlotNetwork): NetworkFacts {
+  const apart =
     namespace === undefined
       ? ''
       : `its carrier gave an address that is in use here: it is in the network namespace ${namespace.name}`;
-  return { kind: 'up', sourceAddress, note };
+  const without = problem6 === undefined ? '' : `its IPv6 address is not used: ${problem6}`;
+  const note = [apart, without].filter(part => part !== '').join('; ');
+  return { kind: 'up', sourceAddress, ...(sourceAddress6 === undefined ? {} : { sourceAddress6 }), note };
 }
 
 /** The link as it is after something was taken down. */

@@ -14,6 +14,8 @@ export interface ShownSlot {
   identity: ModemIdentity;
   registration: Registration | null;
   sourceAddress: string | null;
+  /** Of IPv6, beside one of IPv4. */
+  sourceAddress6: string | null;
   dnsServers: string[];
   /** As an echo service saw it. */
   exitAddress: string | null;
@@ -48,6 +50,7 @@ export function egressOf(shown: ShownSlot): Egress {
   return {
     slot: config.slot,
     sourceAddress: shown.sourceAddress,
+    ...(shown.sourceAddress6 === null ? {} : { sourceAddress6: shown.sourceAddress6 }),
     dnsServers: shown.dnsServers,
     ready: shown.verdict.ready,
     imei: shown.identity.imei,

@@ -14,7 +14,7 @@ export type NetworkFacts =
   /** The modem's interface is there; the carrier's address comes with the data connection. `problem` keeps it away. */
   | { kind: 'linked'; problem: string }
   /** `note` is what a person should know although it works. */
-  | { kind: 'up'; sourceAddress: string; note: string };
+  | { kind: 'up'; sourceAddress: string; sourceAddress6?: string; note: string };
 
 export type ApiFacts =
   | { kind: 'unasked' }
@@ -99,7 +99,7 @@ function withoutAddress(verdict: SlotVerdict, api: ApiFacts, problem: string): S
   if (problem !== '') return down('failed', 'set-up', problem);
   const reason =
     status.bearer.address === null && status.bearer.address6 !== null
-      ? 'the carrier gave an IPv6 address only: set "ipType" of the APN to "ipv4" or "ipv4v6"'
+      ? 'the carrier gave an IPv6 address only, which is used of MBIM modems: set "ipType" of the APN to "ipv4" or "ipv4v6"'
       : 'connected, its address is being set up';
   return down('registering', null, reason);
 }

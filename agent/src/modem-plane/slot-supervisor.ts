@@ -293,6 +293,7 @@ export class SlotSupervisor {
       identity: this.#identity,
       registration: this.#watch?.registration() ?? null,
       sourceAddress: this.#sourceAddress(),
+      sourceAddress6: this.#network.kind === 'up' ? (this.#network.sourceAddress6 ?? null) : null,
       dnsServers: this.#dnsServers(),
       exitAddress: this.#path.facts().address,
       note: this.#recovery.note(),
@@ -382,7 +383,10 @@ export class SlotSupervisor {
       this.#path.shut();
       return;
     }
-    const same = before?.data.state === 'up' && before.bearer.address === now.bearer.address;
+    const same =
+      before?.data.state === 'up' &&
+      before.bearer.address === now.bearer.address &&
+      before.bearer.address6 === now.bearer.address6;
     if (!same || !this.#path.isOpen()) this.#path.open({ localAddress, dnsServers: this.#dnsServers() });
   }
 

@@ -6,6 +6,7 @@
 import type { Clock, Timer } from '@mastline/shared/base/clock';
 import type { Log } from '../../observe/log';
 import type { CountOwn, SlotTraffic } from '../../ports';
+import { urlsFor } from '../address-family';
 import { NO_PATH, type PathFacts } from '../slot-state';
 import { type ProbeResult, probe } from './probe';
 import { ProbeBudget } from './probe-budget';
@@ -123,8 +124,8 @@ export class PathWatch {
   open(path: Path): void {
     this.shut();
     this.#path = path;
-    if (this.#options.echoUrls.length === 0)
-      this.#facts = { ...NO_PATH, proof: { kind: 'unaskable' }, problem: 'no echo service is configured' };
+    if (this.#urls(path).length === 0)
+      this.#facts = { ...NO_PATH, proof: { kind: 'unaskable' }, problem: this.#whyNobody() };
     else this.#schedule(0);
   }
 
@@ -188,13 +189,24 @@ export class PathWatch {
     this.doubt();
   }
 
+  /** Those that can be asked from the slot's address. */
+  #urls({ localAddress }: Path): string[] {
+    return urlsFor(localAddress, this.#options.echoUrls);
+  }
+
+  #whyNobody(): string {
+    return this.#options.echoUrls.length === 0
+      ? 'no echo service is configured'
+      : "no echo service can be asked by the family of the slot's address";
+  }
+
   #schedule(ms: number): void {
     this.#timer?.cancel();
     this.#timer = this.#options.clock.after(ms, () => void this.#due());
   }
 
   async #due(): Promise<void> {
-    const { clock, log, echoUrls, mayProbe, onChange } = this.#options;
+    const { clock, log, mayProbe, onChange } = this.#options;
     const path = this.#path;
     if (path === null || this.#probing) return;
     if (!mayProbe() || !this.#isWanted()) return this.#schedule(this.#pace.quietMs);
@@ -204,8 +216,9 @@ export class PathWatch {
     const signal = this.#abort.signal;
     let result: ProbeResult;
     try {
-      const from = this.#next % echoUrls.length;
-      const urls = [...echoUrls.slice(from), ...echoUrls.slice(0, from)];
+      const able = this.#urls(path);
+      const from = this.#next % able.length;
+      const urls = [...able.slice(from), ...able.slice(0, from)];
       result = await probe({ urls, ...path, clock, signal, count: this.#options.count });
     } catch (error) {
       // Nothing that a network does ends here.

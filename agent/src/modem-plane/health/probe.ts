@@ -8,6 +8,7 @@ import { isIP } from 'node:net';
 import { type Clock, sleep } from '@mastline/shared/base/clock';
 import { codeOf, messageOf } from '@mastline/shared/base/coded-error';
 import type { CountOwn } from '../../ports';
+import { askFrom, familyOf, urlsFor } from '../address-family';
 import { boundRequest, LOOKUP, type RequestFigures } from '../bound-request';
 import { type Answerer, whoAnswered } from './captive';
 
@@ -27,6 +28,8 @@ const EMPTY_SEGMENTS = 7;
 const MSS_BYTES = 1348;
 /** A question and its answer over UDP, with a name of usual length and two addresses. */
 const LOOKUP_BYTES = 28 + 45 + 28 + 90;
+/** What the header of IPv6 is longer (RFC 8200). */
+const LONGER_HEADER = 20;
 /** SYNs that go unanswered within the deadline: at 0, 1 and 3 seconds. */
 const LOST_SYNS = 3;
 
@@ -54,7 +57,7 @@ export interface ProbeResult {
 
 /** Never rejects for what a network does. */
 export async function probe(request: ProbeRequest): Promise<ProbeResult> {
-  const urls = request.urls.slice(0, SERVICES_ASKED);
+  const urls = urlsFor(request.localAddress, request.urls).slice(0, SERVICES_ASKED);
   const enough = new AbortController();
   const signal = AbortSignal.any([request.signal, enough.signal]);
   let wireBytes = 0;
@@ -75,7 +78,7 @@ export async function probe(request: ProbeRequest): Promise<ProbeResult> {
         count: request.count,
         onFigures: moved => {
           figures = moved;
-          wireBytes += wireBytesOf(moved);
+          wireBytes += wireBytesOf(moved, familyOf(request.localAddress));
         },
       });
       const { location, 'content-type': contentType } = reply.headers;
@@ -118,12 +121,10 @@ const problemsOf = (answers: readonly Answer[]) => answers.map(one => one.proble
 
 /** Asked for a name that nobody has: what stands in a cache would prove nothing. */
 async function resolverAnswers({ urls, localAddress, dnsServers }: ProbeRequest): Promise<boolean> {
-  if (dnsServers.length === 0) return false;
   const host = new URL(urls[0] ?? 'http://127.0.0.1').hostname;
   const zone = isIP(host) === 0 ? host : 'example.com';
   const resolver = new Resolver({ timeout: RESOLVER_MS, tries: 1 });
-  resolver.setServers(dnsServers);
-  resolver.setLocalAddress(localAddress);
+  if (!askFrom(resolver, localAddress, dnsServers)) return false;
   try {
     await resolver.resolve4(`p${randomBytes(6).toString('hex')}.${zone}`);
     return true;
@@ -142,10 +143,12 @@ function outcomeOf(best: Answer | undefined, all: readonly Answer[]): ProbeResul
 }
 
 /** What a request cost on the link, from what its connection moved. An upper estimate, held by a test with real counters. */
-export function wireBytesOf(figures: RequestFigures): number {
-  const lookup = figures.lookedUp ? LOOKUP_BYTES : 0;
-  if (figures.connectMs === null) return lookup + LOST_SYNS * SYN_BYTES;
+export function wireBytesOf(figures: RequestFigures, family: 4 | 6 = 4): number {
+  const more = family === 6 ? LONGER_HEADER : 0;
+  const lookup = figures.lookedUp ? LOOKUP_BYTES + 2 * more : 0;
+  if (figures.connectMs === null) return lookup + LOST_SYNS * (SYN_BYTES + more);
   const { sentBytes, receivedBytes } = figures;
   const segments = Math.ceil(sentBytes / MSS_BYTES) + Math.ceil(receivedBytes / MSS_BYTES) + EMPTY_SEGMENTS;
-  return lookup + 2 * SYN_BYTES + segments * SEGMENT_BYTES + sentBytes + receivedBytes;
+  const headers = 2 * (SYN_BYTES + more) + segments * (SEGMENT_BYTES + more);
+  return lookup + headers + sentBytes + receivedBytes;
 }

@@ -8,6 +8,7 @@ import { request as requestHttps } from 'node:https';
 import type { Clock } from '@mastline/shared/base/clock';
 import { CodedError, codeOf, messageOf } from '@mastline/shared/base/coded-error';
 import type { CountOwn } from '../../ports';
+import { familyOf } from '../address-family';
 import { lookupThrough } from '../bound-request';
 
 /** One direction has this long: enough for a radio to wake up and a window to open. */
@@ -157,7 +158,7 @@ function exchange<T>(
       method,
       headers: { connection: 'close', ...headers },
       agent: false,
-      family: 4,
+      family: familyOf(localAddress),
       localAddress,
       signal,
       ...(dnsServers.length === 0 ? {} : { lookup: lookupThrough(localAddress, dnsServers) }),

@@ -122,10 +122,12 @@ export function bearerOf({ ipv4, ipv6 }: IpConfiguration): Bearer {
     connected: true,
     address: ipv4.address,
     address6: ipv6.address,
-    prefixLength: ipv4.address === null ? ipv6.prefixLength : ipv4.prefixLength,
-    gateway: ipv4.address === null ? ipv6.gateway : ipv4.gateway,
+    // A /128 on a link to one modem needs neither.
+    prefixLength: ipv4.prefixLength,
+    gateway: ipv4.gateway,
     dnsServers: [...ipv4.dnsServers, ...ipv6.dnsServers],
-    mtu: ipv4.mtu ?? ipv6.mtu,
+    // The interface has one for both.
+    mtu: ipv4.mtu === null || ipv6.mtu === null ? (ipv4.mtu ?? ipv6.mtu) : Math.min(ipv4.mtu, ipv6.mtu),
   };
 }
 

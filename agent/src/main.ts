@@ -93,7 +93,7 @@ const commands: Command[] = [
   {
     name: 'virtual',
     usage:
-      'virtual add --profile VENDOR/MODEL [--carrier fair|sticky|lingering|slow] [--driver hilink|at|mbim] [--name NAME]\n  virtual list | virtual remove SLOT|NAME   [--data-dir DIR] [--json] [--no-wait]',
+      'virtual add --profile VENDOR/MODEL [--carrier fair|sticky|lingering|slow] [--driver hilink|at|mbim] [--name NAME] [--ip-type ipv4|ipv6|ipv4v6]\n  virtual list | virtual remove SLOT|NAME   [--data-dir DIR] [--json] [--no-wait]',
     summary:
       'plug virtual modems into a running Mastline or pull them out; DIR is what npm start uses (default .mastline) or a node’s dataDir',
     async run(args) {

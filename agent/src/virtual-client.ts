@@ -49,6 +49,8 @@ export interface ModemWish {
   carrier?: string | undefined;
   driver?: string | undefined;
   name?: string | undefined;
+  /** `ipv4`, `ipv6` or `ipv4v6`. */
+  ipType?: string | undefined;
 }
 
 /** What is found under a data directory: that of `npm start`, of a node, or a virtual network's own. */
@@ -70,12 +72,13 @@ export class VirtualClient {
     return parseOrExplain(z.looseObject({ slots: z.array(Modem) }), answer, 'the virtual network').slots;
   }
 
-  async add({ profile, carrier, driver, name }: ModemWish): Promise<VirtualModemView> {
+  async add({ profile, carrier, driver, name, ipType }: ModemWish): Promise<VirtualModemView> {
     const wish = {
       profile,
       ...(carrier === undefined ? {} : { carrier }),
       ...(driver === undefined ? {} : { driver }),
       ...(name === undefined ? {} : { name }),
+      ...(ipType === undefined ? {} : { ipType }),
     };
     return parseOrExplain(Modem, await this.#ask('POST', '/modems', wish), 'the virtual network');
   }

@@ -17,6 +17,7 @@ export async function runVirtualCommand(args: readonly string[]): Promise<void> 
       carrier: { type: 'string' },
       driver: { type: 'string' },
       name: { type: 'string' },
+      'ip-type': { type: 'string' },
       json: { type: 'boolean', default: false },
       'no-wait': { type: 'boolean', default: false },
     },
@@ -25,10 +26,12 @@ export async function runVirtualCommand(args: readonly string[]): Promise<void> 
   switch (verb) {
     case 'add': {
       if (values.profile === undefined || positionals.length > 0)
-        throw usage('virtual add needs --profile VENDOR/MODEL, and takes --carrier, --driver and --name');
+        throw usage(
+          'virtual add needs --profile VENDOR/MODEL, and takes --carrier, --driver, --name and --ip-type',
+        );
       const client = new VirtualClient(values['data-dir']);
       const { profile, carrier, driver, name } = values;
-      const made = await client.add({ profile, carrier, driver, name });
+      const made = await client.add({ profile, carrier, driver, name, ipType: values['ip-type'] });
       const slot = values['no-wait'] ? null : await client.untilSettled(made.slot);
       say(
         { modem: made, slot },

@@ -19,7 +19,7 @@ type ToChild =
   | { kind: 'turn-away'; address: string; on: boolean }
   | { kind: 'report'; id: number; tag: string | null };
 type ToParent =
-  | { kind: 'ready'; origin: Internet['origin']; dns: Internet['dns'] }
+  | ({ kind: 'ready' } & Pick<Internet, 'origin' | 'origin6' | 'dns'>)
   | { kind: 'failed'; message: string }
   | { kind: 'query'; id: number; transport: Transport; bytes: string }
   | { kind: 'report'; id: number; report: OriginReport };
@@ -85,9 +85,14 @@ export async function startInternetIn(options: {
     clearTimeout(timer);
   };
   try {
-    const { origin, dns } = await withDeadline(ready, START_DEADLINE_MS, 'starting the virtual Internet');
+    const { origin, origin6, dns } = await withDeadline(
+      ready,
+      START_DEADLINE_MS,
+      'starting the virtual Internet',
+    );
     return {
       origin,
+      ...(origin6 ? { origin6 } : {}),
       dns,
       report: tag => {
         const id = nextId++;
@@ -142,7 +147,8 @@ export async function runInternetRole(addressesJson: string): Promise<void> {
       else if (message.kind === 'answer') waiting.get(message.id)?.(message.bytes);
       else void internet.report(message.tag).then(report => send({ kind: 'report', id: message.id, report }));
     });
-    send({ kind: 'ready', origin: internet.origin, dns: internet.dns });
+    const { origin, origin6, dns } = internet;
+    send({ kind: 'ready', origin, ...(origin6 ? { origin6 } : {}), dns });
   } catch (error) {
     send({ kind: 'failed', message: messageOf(error) });
     process.exitCode = 1;

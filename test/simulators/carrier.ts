@@ -15,14 +15,20 @@ export const DISCONNECTED = 902;
 export interface CarrierLink {
   /** Public address of the modem's traffic; null while there is no data connection. */
   address: string | null;
+  /** IPv6 address that the modem itself has, without any NAT; null where it has none. */
+  address6: string | null;
   /** False: connected by its own word, but nothing is carried. */
   carries: boolean;
+  /** The same of IPv6 alone. */
+  carries6: boolean;
   /** False: whatever the SIM asks, a page of the carrier's that wants money answers. */
   credit: boolean;
 }
 
 export interface CarrierOptions {
   pool: readonly string[];
+  /** IPv6 addresses, each in a /64 of its own, which change with the others; left out: none. */
+  pool6?: readonly string[];
   clock: Clock;
   apply: (link: CarrierLink) => Promise<void>;
   /** Called when `apply` fails outside a request; the virtual network is broken then. */
@@ -36,6 +42,7 @@ export interface CarrierStatus {
   connection: typeof CONNECTING | typeof CONNECTED | typeof DISCONNECTED;
   dataSwitch: boolean;
   address: string | null;
+  address6: string | null;
   /** Data connections and address changes so far. */
   sessions: number;
   carries: boolean;
@@ -70,6 +77,8 @@ export class VirtualCarrier {
   #next = 0;
   #sessions = 0;
   #address: string | null = null;
+  #address6: string | null = null;
+  #carries6 = true;
   #registrationDelayMs: number;
   #connectDelayMs: number;
   #timer: Timer | undefined;
@@ -103,6 +112,7 @@ export class VirtualCarrier {
       connection: this.#connection,
       dataSwitch: this.#dataSwitch,
       address: this.#address,
+      address6: this.#address6,
       sessions: this.#sessions,
       carries: this.#carries,
       credit: this.#credit,
@@ -134,6 +144,7 @@ export class VirtualCarrier {
     this.#registered = true;
     this.#connection = CONNECTED;
     this.#address = this.#pick();
+    this.#address6 = this.#sixth();
     this.#sessions += 1;
     await this.#apply();
   }
@@ -144,6 +155,7 @@ export class VirtualCarrier {
     this.#connection = DISCONNECTED;
     if (this.#address !== null) this.#hungUpAt = this.#options.clock.monotonicMs();
     this.#address = null;
+    this.#address6 = null;
     await this.#apply();
   }
 
@@ -174,6 +186,12 @@ export class VirtualCarrier {
   /** Keeps the session but carries nothing (or carries again): the failure that modems do not admit. */
   async setCarries(carries: boolean): Promise<void> {
     this.#carries = carries;
+    await this.#apply();
+  }
+
+  /** The same of IPv6, while IPv4 goes on. */
+  async setCarries6(carries: boolean): Promise<void> {
+    this.#carries6 = carries;
     await this.#apply();
   }
 
@@ -225,8 +243,17 @@ export class VirtualCarrier {
     return address;
   }
 
+  /** Of the same place in its pool as the address that was taken last. */
+  #sixth(): string | null {
+    const { pool, pool6 = [] } = this.#options;
+    return pool6[(this.#next - 1) % pool.length] ?? null;
+  }
+
   #apply(): Promise<void> {
-    const link = { address: this.#address, carries: this.#carries, credit: this.#credit };
+    const link = {
+      ...{ address: this.#address, carries: this.#carries, credit: this.#credit },
+      ...{ address6: this.#address6, carries6: this.#carries6 },
+    };
     const done = this.#applied.then(() => this.#options.apply(link));
     this.#applied = done.catch(() => undefined);
     return done;

@@ -3,7 +3,7 @@
  * turn them (`curl --unix-socket DIR/control.sock http://x/state`); the agent never sees them.
  *
  *     GET  /state                        everything, per modem
- *     POST /modems                       {"profile":"quectel/rm520n","driver":…,"carrier":…,"name":…,"addressesOf":N} plugs one more in
+ *     POST /modems                       {"profile":"quectel/rm520n","driver":…,"carrier":…,"name":…,"addressesOf":N,"ipType":…} plugs one more in
  *     DELETE /modems/N                   pulls one out
  *     GET  /faults                       requests that the sticks did not know
  *     GET  /origin/report?id=ID          raw bytes of the origin's connections
@@ -40,10 +40,13 @@ const Wish = z.strictObject({
   name: ModemSpec.shape.name.default(null),
   addressesOf: ModemSpec.shape.addressesOf,
   apart: ModemSpec.shape.apart,
+  ipType: ModemSpec.shape.ipType,
 });
 const Knobs = {
   address: z.strictObject({ to: z.string() }),
   data: z.strictObject({ carries: z.boolean() }),
+  /** Of IPv6 alone. */
+  data6: z.strictObject({ carries: z.boolean() }),
   connection: z.strictObject({ up: z.boolean() }),
   api: z.strictObject({ mode: z.enum(['up', 'hang', 'dead']) }),
   carrier: z.strictObject({
@@ -156,6 +159,8 @@ async function turn({ carrier, modem }: VirtualSlot, knob: string, body: unknown
       return carrier.moveTo(parseOrExplain(Knobs.address, body, 'address').to);
     case 'data':
       return carrier.setCarries(parseOrExplain(Knobs.data, body, 'data').carries);
+    case 'data6':
+      return carrier.setCarries6(parseOrExplain(Knobs.data6, body, 'data6').carries);
     case 'connection':
       return modem.setData(parseOrExplain(Knobs.connection, body, 'connection').up);
     case 'api':

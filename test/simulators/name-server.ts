@@ -3,7 +3,7 @@
  * came. UDP and TCP. It keeps no cache.
  */
 import { createSocket } from 'node:dgram';
-import { createServer, type Socket } from 'node:net';
+import { createServer, isIPv6, type Socket } from 'node:net';
 import { decode, encode, type Packet } from 'dns-packet';
 
 /** Queries being forwarded at once; more are answered SERVFAIL. */
@@ -21,8 +21,8 @@ export type Forward = (query: Buffer, transport: Transport) => Promise<Buffer>;
 export interface NameServerOptions {
   host: string;
   port: number;
-  /** IPv4 address of each own name, lower case. Other names under `.test` do not exist. */
-  names: Record<string, string>;
+  /** Addresses of each own name, lower case. Other names under `.test` do not exist. */
+  names: Record<string, readonly string[]>;
   forward: Forward;
 }
 
@@ -49,7 +49,7 @@ export async function startNameServer(options: NameServerOptions): Promise<NameS
     }
   };
 
-  const udp = createSocket('udp4');
+  const udp = createSocket(isIPv6(options.host) ? 'udp6' : 'udp4');
   udp.on('message', (query, from) => {
     void respond(query, 'udp').then(answer => {
       // The asker may be gone, or we may be closing; DNS over UDP promises nothing.
@@ -111,7 +111,7 @@ function serveTcp(
 }
 
 /** The answer for our own names, nothing for what is no query, `forward` for the rest. */
-function ownAnswer(query: Buffer, names: Record<string, string>): Buffer | 'forward' | undefined {
+function ownAnswer(query: Buffer, names: NameServerOptions['names']): Buffer | 'forward' | undefined {
   let packet: Packet;
   try {
     packet = decode(query);
@@ -121,8 +121,8 @@ function ownAnswer(query: Buffer, names: Record<string, string>): Buffer | 'forw
   const question = packet.questions?.[0];
   if (packet.type !== 'query' || !question) return undefined;
   const name = question.name.toLowerCase();
-  const address = names[name];
-  if (address === undefined && name !== 'test' && !name.endsWith('.test')) return 'forward';
+  const addresses = names[name];
+  if (addresses === undefined && name !== 'test' && !name.endsWith('.test')) return 'forward';
   return encode({
     type: 'response',
     ...(packet.id === undefined ? {} : { id: packet.id }),
@@ -130,12 +130,12 @@ function ownAnswer(query: Buffer, names: Record<string, string>): Buffer | 'forw
       FLAG_AUTHORITATIVE |
       FLAG_RECURSION_AVAILABLE |
       ((packet.flags ?? 0) & FLAG_RECURSION_DESIRED) |
-      (address === undefined ? NXDOMAIN : 0),
+      (addresses === undefined ? NXDOMAIN : 0),
     questions: [question],
-    answers:
-      address !== undefined && question.type === 'A'
-        ? [{ type: 'A', name: question.name, ttl: 5, data: address }]
-        : [],
+    answers: (addresses ?? []).flatMap(data => {
+      const type = isIPv6(data) ? ('AAAA' as const) : ('A' as const);
+      return question.type === type ? [{ type, name: question.name, ttl: 5, data }] : [];
+    }),
   });
 }
 

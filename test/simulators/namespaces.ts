@@ -9,9 +9,11 @@
  * Sticks share address and MAC, as real ones do; a Quectel module in router mode is 192.168.225.1 and has a pty instead
  * of a web API. Where the host is to bear the carrier's address, lan0 is a link without ARP to the host's 10.K.N.x
  * (MBIM), or the Ethernet gateway 10.K.N.1 (Huawei NDIS). The NAT gives all traffic the carrier's public address, so
- * the origin sees that; the root namespace has no route to 198.18.K.0/24 but through a stick. Setting the host's side
+ * the origin sees that. IPv6 (2001:db8:K::/48) is there for MBIM modems that are wished with it: without a NAT, each
+ * connection with a /64 of its own. The root namespace has no route to 198.18.K.0/24 but through a stick. Setting the host's side
  * of a slot up (address, table, rule) is the agent's work, not ours.
  */
+import { existsSync } from 'node:fs';
 import { withMachineLock } from '@mastline/agent/modem-plane/machine-lock';
 import { systemClock } from '@mastline/shared/base/clock';
 import { codeOf } from '@mastline/shared/base/coded-error';
@@ -30,6 +32,8 @@ import {
   type VirtualSlot,
 } from './virtual-slot';
 
+/** No kernel without it gets IPv6 in here. */
+const hasIpv6 = existsSync('/proc/sys/net/ipv6');
 const HILINK_ADDRESS = '192.168.8.1';
 /** Of Quectel modules in ECM, RNDIS or NCM. */
 const MODULE_ADDRESS = '192.168.225.1';
@@ -44,6 +48,11 @@ const uplinkSide = (k: number) => `ml${k}-up`;
 const tableName = (k: number) => `mastline_v${k}`;
 const poolOf = (k: number, n: number) =>
   Array.from({ length: POOL_SIZE }, (_, i) => `198.18.${k}.${POOL_SIZE * n + i}`);
+const siteOf = (k: number) => `2001:db8:${k.toString(16)}`;
+/** Never the /64 of the origin and of the uplink. */
+const pool6Of = (k: number, n: number) =>
+  Array.from({ length: POOL_SIZE }, (_, i) => `${siteOf(k)}:${(256 * n + i).toString(16)}::2`);
+const prefixOf = (address6: string) => address6.replace(/::2$/, '::/64');
 
 /** How the host's side of a modem is linked to it. */
 type Lan =
@@ -88,6 +97,7 @@ export async function startNamespaces(options: NetworkOptions): Promise<VirtualN
         originPort: ORIGIN_PORT,
         dnsHost: `198.18.${k}.2`,
         dnsPort: 53,
+        ...(hasIpv6 ? { six: { host: `${siteOf(k)}::1`, dnsHost: `${siteOf(k)}::2` } } : {}),
       },
     });
     const carrierInternet = internet;
@@ -124,6 +134,7 @@ async function startSlot(options: NetworkOptions, spec: ModemSpec, internet: Int
     pool: poolOf(k, n),
     innerPool: Array.from({ length: POOL_SIZE }, (_, i) => `10.${k}.${innerOf(spec)}.${POOL_SIZE + 4 * i}`),
     dnsServers: [`198.18.${k}.2`],
+    ...(hasIpv6 ? { six: { pool: pool6Of(k, n), dnsServers: [`${siteOf(k)}::2`] } } : {}),
     apply: linkApplier({ k, n, internet }),
     listen: () => listenIn(modemNs(k, n), HILINK_ADDRESS, 80),
     url: () => `http://${HILINK_ADDRESS}`,
@@ -158,6 +169,7 @@ async function buildCarrier(k: number): Promise<void> {
   await ip(`address add 198.19.${k}.2/30 dev uplink`, ns);
   await ip(`address add 198.18.${k}.1/32 dev lo`, ns);
   await ip(`address add 198.18.${k}.2/32 dev lo`, ns);
+  if (hasIpv6) await buildCarrier6(k);
   // Addresses that no modem has at the moment lead nowhere, least of all to the real Internet.
   await ip(`route add unreachable 198.18.${k}.0/24`, ns);
   await ip(`route add default via 198.19.${k}.1 dev uplink`, ns);
@@ -173,6 +185,31 @@ async function buildCarrier(k: number): Promise<void> {
        chain post { type nat hook postrouting priority 100; ip saddr 198.19.${k}.2 oifname != "${uplinkSide(k)}" masquerade; }
      }`,
   );
+}
+
+/** Nothing of it leads to the real Internet; `uplink` has an address for those who want to see leaks arrive. */
+async function buildCarrier6(k: number): Promise<void> {
+  const ns = carrierNs(k);
+  await routesIpv6(ns);
+  for (const host of [1, 2]) await ip(`address add ${siteOf(k)}::${host}/128 dev lo nodad`, ns);
+  await ip(`address add ${siteOf(k)}:ffff::2/64 dev uplink nodad`, ns);
+  await ip(`-6 route add unreachable ${siteOf(k)}::/48`, ns);
+}
+
+/** The modem passes on what it gets, in both directions; there is no NAT. */
+async function buildModem6(k: number, n: number): Promise<void> {
+  const ns = modemNs(k, n);
+  await routesIpv6(ns);
+  await ip(`address add fe80::1/64 dev wan${n} nodad`, carrierNs(k));
+  await ip('address add fe80::2/64 dev wan0 nodad', ns);
+  await ip('-6 route add default via fe80::1 dev wan0', ns);
+}
+
+async function routesIpv6(ns: string): Promise<void> {
+  await runTool('ip', [
+    ...['netns', 'exec', ns, 'sh', '-c'],
+    'cd /proc/sys/net/ipv6/conf && echo 1 > all/forwarding && echo 0 > all/disable_ipv6 && echo 0 > default/disable_ipv6',
+  ]);
 }
 
 async function buildModem(k: number, spec: ModemSpec): Promise<void> {
@@ -199,6 +236,7 @@ async function buildModem(k: number, spec: ModemSpec): Promise<void> {
   await ip(`address add 100.64.${n}.2/30 dev wan0`, ns);
   await ip('link set wan0 up', ns);
   await ip(`route add default via 100.64.${n}.1 dev wan0`, ns);
+  if (hasIpv6 && (spec.ipType ?? 'ipv4') !== 'ipv4') await buildModem6(k, n);
 }
 
 /** Pulled out: the host's interface goes at once, and with the namespace the rest. */
@@ -228,8 +266,9 @@ function linkApplier({
   internet: Internet;
 }): (link: CarrierLink) => Promise<void> {
   let routed: string | null = null;
+  let routed6: string | null = null;
   let turnedAway: string | null = null;
-  return async ({ address, carries, credit }) => {
+  return async ({ address, address6, carries, carries6, credit }) => {
     if (turnedAway !== null) internet.turnAway(turnedAway, false);
     turnedAway = credit ? null : address;
     if (turnedAway !== null) internet.turnAway(turnedAway, true);
@@ -246,10 +285,32 @@ function linkApplier({
        }`,
       modemNs(k, n),
     );
-    if (address === routed) return;
-    if (routed !== null) await ip(`route del ${routed}/32`, carrierNs(k));
-    routed = address;
-    if (address !== null) await ip(`route replace ${address}/32 via 100.64.${n}.2 dev wan${n}`, carrierNs(k));
+    if (address6 !== null || routed6 !== null) {
+      const verdict6 = address6 === null ? 'reject;' : carries && carries6 ? '' : 'drop;';
+      await nft(
+        `add table ip6 stick
+         delete table ip6 stick
+         table ip6 stick {
+           chain forward { type filter hook forward priority 0; ${verdict6} }
+         }`,
+        modemNs(k, n),
+      );
+    }
+    if (address !== routed) {
+      if (routed !== null) await ip(`route del ${routed}/32`, carrierNs(k));
+      routed = address;
+      if (address !== null)
+        await ip(`route replace ${address}/32 via 100.64.${n}.2 dev wan${n}`, carrierNs(k));
+    }
+    if (address6 === routed6) return;
+    if (routed6 !== null) {
+      await ip(`-6 route del ${prefixOf(routed6)}`, carrierNs(k));
+      await ip(`-6 route del ${prefixOf(routed6)} dev lan0`, modemNs(k, n));
+    }
+    routed6 = address6;
+    if (address6 === null) return;
+    await ip(`-6 route add ${prefixOf(address6)} via fe80::2 dev wan${n}`, carrierNs(k));
+    await ip(`-6 route add ${prefixOf(address6)} dev lan0`, modemNs(k, n));
   };
 }
 

@@ -66,7 +66,7 @@ export async function startOrigin(options: OriginOptions): Promise<Origin> {
   const bound = server.address();
   if (bound === null || typeof bound === 'string') throw new Error('the origin has no TCP address');
   return {
-    url: `http://${bound.address}:${bound.port}`,
+    url: `http://${bound.family === 'IPv6' ? `[${bound.address}]` : bound.address}:${bound.port}`,
     address: bound.address,
     port: bound.port,
     report: id => book.report(id),

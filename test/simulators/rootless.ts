@@ -19,6 +19,11 @@ import {
 
 const API_PORT_ANY = 0;
 
+const NOTHING_PLUGGED: CarrierLink = {
+  ...{ address: null, carries: false, credit: true },
+  ...{ address6: null, carries6: false },
+};
+
 /** Starts the rootless kind: needs no rights, only Linux's whole 127.0.0.0/8 on the loopback interface. */
 export async function startRootless(options: NetworkOptions): Promise<VirtualNetwork> {
   const k = options.instance;
@@ -91,7 +96,7 @@ export async function startRootless(options: NetworkOptions): Promise<VirtualNet
       if (gone) await closeModem(gone);
       // Nothing leaves through a modem that is not there.
       const source = `127.${k}.${slot}.2`;
-      links.set(source, { address: null, carries: false, credit: true });
+      links.set(source, NOTHING_PLUGGED);
       internet.cut(source);
     };
     for (const spec of options.modems) await add(spec);

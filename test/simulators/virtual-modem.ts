@@ -26,6 +26,12 @@ import type { ModemSpec, NetworkOptions, VirtualModem } from './virtual-slot';
 const NOT_SUBSCRIBED = 33;
 const NO_CAUSE = 0;
 
+/** Before there was any data connection. */
+const NOTHING_YET: CarrierLink = {
+  ...{ address: null, carries: true, credit: true },
+  ...{ address6: null, carries6: true },
+};
+
 /** Where a modem stands in its kind of network. */
 export interface Place {
   /** Public addresses of its traffic. */
@@ -33,6 +39,8 @@ export interface Place {
   /** What the carrier gives the modem itself, behind its NAT. */
   innerPool: readonly string[];
   dnsServers: readonly string[];
+  /** The same of IPv6; left out where this kind of network has none. */
+  six?: { pool: readonly string[]; dnsServers: readonly string[] };
   apply: (link: CarrierLink) => Promise<void>;
   /** Opens the port of a stick's web API. */
   listen: () => Promise<Server>;
@@ -56,6 +64,7 @@ export function completeSpec(wish: {
   carrier: ModemSpec['carrier'];
   addressesOf?: number | undefined;
   apart?: true | undefined;
+  ipType?: ModemSpec['ipType'];
 }): ModemSpec {
   const profiles = loadCatalogue();
   const profile = profiles.find(one => one.id === wish.profile);
@@ -71,10 +80,16 @@ export function completeSpec(wish: {
       'simulator/no-such-model',
       `driver: ${profile.id} is simulated as ${able.join(' or ') || 'nothing'}${driver === undefined ? '' : `, not as ${driver}`}`,
     );
-  const { slot, name, carrier, addressesOf, apart } = wish;
+  const { slot, name, carrier, addressesOf, apart, ipType } = wish;
+  if (ipType !== undefined && ipType !== 'ipv4' && driver !== 'mbim')
+    throw new CodedError(
+      'simulator/no-ipv6',
+      `ipType: only MBIM modems are simulated with IPv6, not ${driver}`,
+    );
   return {
     ...{ slot, name, profile: profile.id, driver, carrier },
     ...(addressesOf === undefined ? {} : { addressesOf }),
+    ...(ipType === undefined ? {} : { ipType }),
     ...(apart === undefined ? {} : { apart }),
   };
 }
@@ -97,8 +112,15 @@ export async function startVirtualModem(
     connectDelayMs: options.connectDelayMs,
     ...CARRIERS[spec.carrier].knobs,
   };
+  const { ipType = 'ipv4' } = spec;
+  if (ipType !== 'ipv4' && place.six === undefined)
+    throw new CodedError(
+      'simulator/no-ipv6',
+      'ipType: IPv6 is to be had of real networks only (--kind namespaces), on a kernel that has it',
+    );
   const carrier = new VirtualCarrier({
     pool: place.pool,
+    ...(ipType === 'ipv4' ? {} : { pool6: place.six?.pool ?? [] }),
     clock: systemClock,
     apply: place.apply,
     onFailure: options.onFailure,
@@ -160,7 +182,7 @@ async function startHilink({ spec, place, options, carrier }: Parts): Promise<Ru
 
 async function startAt({ spec, place, options, carrier, delays }: Parts): Promise<RunningModem> {
   const path = devicePath(options.stateDir, spec);
-  await place.apply({ address: null, carries: true, credit: true });
+  await place.apply(NOTHING_YET);
   const { imei, iccid } = identityOf(options.instance, spec.slot);
   const port = await startAtModemOnPty({
     model: spec.profile,
@@ -216,14 +238,20 @@ async function startAt({ spec, place, options, carrier, delays }: Parts): Promis
 async function startMbim({ spec, place, options, carrier, delays }: Parts): Promise<RunningModem> {
   const path = devicePath(options.stateDir, spec);
   const { imei, imsi, iccid } = identityOf(options.instance, spec.slot);
-  await place.apply({ address: null, carries: true, credit: true });
-  const modem = new MbimModem({
+  await place.apply(NOTHING_YET);
+  const modem: MbimModem = new MbimModem({
     clock: systemClock,
     seed: options.instance * 100 + spec.slot,
     identity: { imei, imsi, iccid, ...modelOf(spec.profile) },
-    carrier: { pool: place.innerPool, dnsServers: place.dnsServers },
-    knobs: delays,
-    onBearer: address => (address === null ? carrier.hangUp() : carrier.attach()),
+    carrier: {
+      ...{ pool: place.innerPool, dnsServers: place.dnsServers },
+      ...(place.six ? { dnsServers6: place.six.dnsServers } : {}),
+    },
+    knobs: { ...delays, ipType: spec.ipType ?? 'ipv4' },
+    onBearer: async address => {
+      await (address === null ? carrier.hangUp() : carrier.attach());
+      modem.carrier.address6 = carrier.status().address6;
+    },
   });
   const port = await servePty(modem, path);
   const switches = modes({

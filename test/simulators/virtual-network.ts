@@ -41,6 +41,8 @@ export interface ReadyLine {
   why: string;
   instance: number;
   origin: { url: string; address: string; port: number };
+  /** Its IPv6 side, where the kernel has one. */
+  origin6?: { url: string; address: string; port: number };
   dns: { address: string; port: number };
   echoUrls: string[];
   /** What `createModemPlane` takes. */
@@ -80,18 +82,25 @@ export async function startVirtualNetwork(
   try {
     network = await (kind === 'namespaces' ? startNamespaces(parts) : startRootless(parts));
     const made = network;
-    const { origin, dns } = made.internet;
+    const { origin, origin6, dns } = made.internet;
     const now = (): ReadyLine => ({
       ready: true,
       kind,
       why,
       instance: record.instance,
       origin,
+      ...(origin6 ? { origin6 } : {}),
       dns,
       echoUrls: made.echoUrls,
       slots: made.slots
         .filter(one => one.spec.apart !== true)
-        .map(one => ({ ...one.config, echoUrls: made.echoUrls })),
+        .map(one => ({
+          ...one.config,
+          echoUrls: [
+            ...made.echoUrls,
+            ...(origin6 && (one.spec.ipType ?? 'ipv4') !== 'ipv4' ? [`${origin6.url}/ip`] : []),
+          ],
+        })),
       control: controlPath,
     });
     const tell = () => writeWhole(stateFile, JSON.stringify(now()));

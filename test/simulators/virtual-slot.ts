@@ -27,6 +27,8 @@ export const ModemSpec = z.strictObject({
   addressesOf: z.int().min(1).max(MAX_MODEMS).optional(),
   /** The agent is not told of it, as of a modem of another box; its own work on the machine is that of any other. */
   apart: z.literal(true).optional(),
+  /** What its carrier gives; MBIM modems of real networks only. IPv4 when left out. */
+  ipType: z.enum(['ipv4', 'ipv6', 'ipv4v6']).optional(),
 });
 export type ModemSpec = z.infer<typeof ModemSpec>;
 

@@ -5,6 +5,7 @@
 import { isIP } from 'node:net';
 import type { Clock } from '@mastline/shared/base/clock';
 import { CodedError, messageOf } from '@mastline/shared/base/coded-error';
+import { ipv6Bytes } from '@mastline/shared/protocols/socks5-client';
 import type { CountOwn } from '../ports';
 import { urlsFor } from './address-family';
 import { boundRequest } from './bound-request';
@@ -46,6 +47,15 @@ export async function askExitAddress(question: ExitQuestion): Promise<string> {
     failures.length === 0 ? 'no echo service is configured' : failures.join('; '),
     { retryable: true },
   );
+}
+
+/**
+ * What counts as one exit: an IPv4 address, and of IPv6 the /64, which carriers give to one modem whole (RFC 6459 part
+ * 5.2). Another address in it is still the same customer's to everybody out there.
+ */
+export function exitOf(address: string): string {
+  if (isIP(address) !== 6) return address;
+  return ipv6Bytes(address).subarray(0, 8).toString('hex');
 }
 
 /** The address in an echo service's answer: bare text, or JSON with `ip`, `address` or `origin`. Null when none. */

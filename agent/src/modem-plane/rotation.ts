@@ -8,6 +8,7 @@ import { messageOf } from '@mastline/shared/base/coded-error';
 import { withDeadline } from '@mastline/shared/base/deadline';
 import type { RotationMethod } from '@mastline/shared/profile/schema';
 import type { Bearer, ModemDriver, Outcome } from './driver';
+import { exitOf } from './exit-address';
 import type { RotationPhase } from './machine';
 import type { AttemptOutcome, RotationStep } from './rotation-statistics';
 
@@ -228,7 +229,8 @@ class Run {
     const [address] = seen;
     if (address === undefined) return made('failed', null, `no address was seen after ${step.method}`);
     // Changed only when nobody sees an address of before: one service may show another one by chance.
-    const same = seen.find(one => this.#before.includes(one));
+    const before = this.#before.map(exitOf);
+    const same = seen.find(one => before.includes(exitOf(one)));
     return same === undefined ? made('rotated', address, '') : made('collision', same, `${same} came back`);
   }
 

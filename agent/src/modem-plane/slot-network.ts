@@ -71,10 +71,11 @@ export function carrierAddressOf(
   return { address, prefixLength, gateway, mtu, ...(address6 === null ? {} : { address6 }) };
 }
 
-/** Null for what nothing can leave by: link-local addresses are of one link (RFC 4291). */
+/** Null for what is no address of a host out there: only global ones (RFC 4291) and unique local ones (RFC 4193) are. */
 function spelled(address6: string): string | null {
   const { address } = new SocketAddress({ address: address6, family: 'ipv6' });
-  return /^(?:fe[89ab]|ff)/i.test(address) || address === '::' || address === '::1' ? null : address;
+  const first = Number.parseInt(address.split(':')[0] || '0', 16);
+  return first >> 13 === 0x1 || first >> 9 === 0x7e ? address : null;
 }
 
 /** True when this process may change addresses and routes. */

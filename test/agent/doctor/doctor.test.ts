@@ -388,7 +388,7 @@ test('paths: "no such name" is an answer, and told when the configuration needs 
   const names = await startNameServer({
     host: '127.0.0.1',
     port: 0,
-    names: { 'here.mastline.test': '127.0.0.1' },
+    names: { 'here.mastline.test': ['127.0.0.1'] },
     forward: async () => Promise.reject(new Error('nothing is forwarded')),
   });
   try {

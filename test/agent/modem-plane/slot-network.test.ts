@@ -1,6 +1,7 @@
 /** What a slot's network is made of, and that every bit of it is written down before it is made. No rights needed. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { LeakGuard } from '@mastline/agent/modem-plane/leak-guard';
 import { createModemPlane } from '@mastline/agent/modem-plane/modem-plane';
 import {
   JOURNAL_NAME,
@@ -10,7 +11,7 @@ import {
 } from '@mastline/agent/modem-plane/network-journal';
 import { isPresent, type NetworkSurvey } from '@mastline/agent/modem-plane/network-survey';
 import type { InterfaceSlot } from '@mastline/agent/modem-plane/slot-config';
-import { planSlot, setUpSlot } from '@mastline/agent/modem-plane/slot-network';
+import { carrierAddressOf, planSlot, setUpSlot } from '@mastline/agent/modem-plane/slot-network';
 import { quietLog } from '@mastline/agent/observe/log';
 import { systemClock } from '@mastline/shared/base/clock';
 import { CodedError, codeOf } from '@mastline/shared/base/coded-error';
@@ -120,6 +121,115 @@ test('an address that is in use here already is borne in a namespace, and ours s
     'address add 169.254.200.5/30 dev mastv1004 noprefixroute',
     '-4 route add default via 169.254.200.6 dev mastv1004 src 169.254.200.5 onlink table 1004',
   ]);
+});
+
+const six = '2001:db8:7::2';
+
+test('IPv6 has the same table, its own dead end and rule first, and no gateway', () => {
+  const survey = empty();
+  const plan = planSlot(bearer, survey, { ...carrier, address6: six });
+  assert.is(plan.sourceAddress, '10.64.1.2');
+  assert.is(plan.sourceAddress6, six);
+  assert.equal(
+    plan.items.slice(-4).map(item => makeOf(item).join(' ')),
+    [
+      '-6 route add unreachable default metric 4278198272 table 1004',
+      `-6 rule add from ${six} lookup 1004 priority 1004`,
+      `address add ${six}/128 dev wwx1 noprefixroute nodad`,
+      `-6 route add default dev wwx1 src ${six} metric 1024 table 1004`,
+    ],
+  );
+  const alone = planSlot(bearer, survey, { ...carrier, address: null, address6: six });
+  assert.is(alone.sourceAddress, six);
+  assert.is(alone.sourceAddress6, undefined);
+  assert.equal(
+    alone.items.map(item => item.kind),
+    ['link-up', 'route', 'rule', 'address', 'route'],
+  );
+});
+
+test('a route of the other family is not taken for its own', () => {
+  const survey = empty();
+  const { items } = planSlot(bearer, survey, { ...carrier, address6: six });
+  const [dead4, dead6] = items.filter(item => item.kind === 'route' && item.words[0] === 'unreachable');
+  survey.routes.push({ dst: 'default', dev: 'lo', gateway: '', table: 1004, metric: 4278198272 });
+  assert.is(isPresent(dead4 as NetworkItem, survey), true);
+  assert.is(isPresent(dead6 as NetworkItem, survey), false);
+  survey.routes.push({ dst: 'default', dev: 'lo', gateway: '', table: 1004, metric: 4278198272, family: 6 });
+  assert.is(isPresent(dead6 as NetworkItem, survey), true);
+});
+
+/** A guard that does what nftables would, or does not. */
+const guardThat = (holds: boolean) => {
+  const held: string[] = [];
+  const guard = {
+    hold: async (address: string) => {
+      if (holds) held.push(address);
+      return holds;
+    },
+    release: async () => undefined,
+  };
+  return { held, guard: guard as unknown as LeakGuard };
+};
+
+test('IPv6 is used only where it is held: by nftables, on an interface that takes nothing else', async () => {
+  const dir = await tempDir('journal');
+  try {
+    const made = async (carry: object, more: object) => {
+      const ip = recordingIp();
+      const journal = new NetworkJournal({ dataDir: dir.path, runIp: ip.run });
+      const given = { ...carrier, address6: six, ...carry };
+      const parts = { runIp: ip.run, journal, clock: systemClock, carrier: given, ...more };
+      const network = await setUpSlot(bearer, parts);
+      await journal.removeAll();
+      return network;
+    };
+    const good = guardThat(true);
+    const both = await made({}, { guard: good.guard, mayIpv6: true });
+    assert.is(both.sourceAddress6, six);
+    assert.equal(good.held, [six, '10.64.1.2'], 'held before it is there');
+    for (const [carry, more, why] of [
+      [{}, { guard: guardThat(false).guard, mayIpv6: true }, /nftables/],
+      [{}, { mayIpv6: true }, /nftables/],
+      [{}, { guard: good.guard, mayIpv6: false }, /settings/],
+      [{ mtu: 1279 }, { guard: good.guard, mayIpv6: true }, /1280/],
+    ] as const) {
+      const one = await made(carry, more);
+      assert.is(one.sourceAddress, '10.64.1.2');
+      assert.is(one.sourceAddress6, undefined);
+      assert.match(one.problem6 ?? '', why);
+      assert.not(one.items.some(item => JSON.stringify(item).includes(six)));
+    }
+    await made({ address: null }, { mayIpv6: true }).then(
+      () => assert.unreachable(),
+      error => {
+        assert.is(codeOf(error), 'network/no-ipv6');
+        assert.match((error as CodedError).userMessage, /IPv6 address only.*nftables/);
+      },
+    );
+  } finally {
+    await dir.remove();
+  }
+});
+
+test('of a connection only an MBIM modem’s IPv6 address is used, as the kernel spells it, and no link-local one', () => {
+  const mbim = { api: bearer.api };
+  const at = { api: { kind: 'at', port: '/dev/ttyUSB2', profile: 'generic/at' } } as const;
+  const given = { ...carrier, connected: true, dnsServers: [] };
+  const of = (address6: string | null, slotApi: Parameters<typeof carrierAddressOf>[1] = mbim) =>
+    carrierAddressOf({ ...given, address6 }, slotApi);
+  assert.is(of('2a02:0:0:0:0:0:0:5')?.address6, '2a02::5');
+  assert.is(of('2a02::5', at)?.address6, undefined);
+  for (const useless of [
+    'fe80:0:0:0:0:0:0:1',
+    '0:0:0:0:0:0:0:0',
+    'ff02::1',
+    '::1',
+    '::ffff:10.0.0.1',
+    '2::1',
+  ])
+    assert.is(of(useless)?.address6, undefined, useless);
+  assert.is(carrierAddressOf({ ...given, address: null, address6: 'fe80::1' }, mbim), null);
 });
 
 test('what was made of a namespace is taken down in order: the interface comes back before it goes', async () => {

@@ -15,6 +15,8 @@ export interface MbimKnobs {
   connectDelayMs: number;
   /** `activating`: answers at once and tells the rest by an indication. */
   connectStyle: 'at-once' | 'activating';
+  /** What the carrier gives to whoever asks for all or nothing in particular; its `address6` is given only then. */
+  ipType: 'ipv4' | 'ipv6' | 'ipv4v6';
   /** Hands out the same address again. */
   sticky: boolean;
   ussdDelayMs: number;
@@ -65,6 +67,7 @@ export const DEFAULT_KNOBS: Readonly<MbimKnobs> = {
   connectCause: 0,
   connectDelayMs: 0,
   connectStyle: 'at-once',
+  ipType: 'ipv4v6',
   sticky: false,
   ussdDelayMs: 0,
   hardwareRadioOff: false,

@@ -2,9 +2,11 @@
  * Information buffers of a modem's replies and indications, written out of its state. The other direction from the
  * agent's readers, judged by libmbim (`mbimcli`, python3-gi) and by the recorded dialogues.
  */
+
 import { InfoWriter } from '@mastline/agent/modem-plane/drivers/mbim/layout';
 import { CONTEXT_TYPES } from '@mastline/agent/modem-plane/drivers/mbim/services';
 import { packUssd } from '@mastline/agent/modem-plane/sms/gsm7';
+import { ipv6Bytes } from '@mastline/shared/protocols/socks5-client';
 import { ACTIVATION, type MbimModem, PACKET, type StoredSms, type UssdEntry } from './modem';
 
 export const EMPTY = Buffer.alloc(0);
@@ -132,8 +134,9 @@ export function connectFailureInfo(cause: number): Buffer {
 const HAS_ALL = 0x0f;
 const HAS_ALL_BUT_GATEWAY = 0x0d;
 
-export function ipConfigurationInfo({ address, carrier }: MbimModem): Buffer {
-  const { address6, dnsServers, mtu } = carrier;
+export function ipConfigurationInfo(modem: MbimModem): Buffer {
+  const { dnsServers, dnsServers6, mtu } = modem.carrier;
+  const { address, address6 } = givenBy(modem);
   const writer = new InfoWriter()
     .u32(0)
     .u32(address === null ? 0 : HAS_ALL)
@@ -147,12 +150,23 @@ export function ipConfigurationInfo({ address, carrier }: MbimModem): Buffer {
   writer.elements(address === null ? [] : [v4(gatewayOf(address))]).elements([]);
   const servers = address === null ? [] : dnsServers.map(v4);
   writer.u32(servers.length).elements(servers);
-  const servers6 = address6 === null ? [] : [v6('2001:4860:4860:0:0:0:0:8888')];
+  const servers6 = address6 === null ? [] : dnsServers6.map(v6);
   writer.u32(servers6.length).elements(servers6);
   return writer
     .u32(mtu)
     .u32(address6 === null ? 0 : mtu)
     .finish();
+}
+
+const ASKED = { ipv4: 1, ipv6: 2 } as const;
+
+/** What the carrier has, of what the host asked for. */
+function givenBy({ address, carrier, connects, knobs }: MbimModem) {
+  const asked = connects.at(-1)?.ipType;
+  return {
+    address: knobs.ipType === 'ipv6' || asked === ASKED.ipv6 ? null : address,
+    address6: knobs.ipType === 'ipv4' || asked === ASKED.ipv4 ? null : carrier.address6,
+  };
 }
 
 /** The other host of the /30. */
@@ -257,9 +271,4 @@ function v4(address: string): Buffer {
 }
 
 /** Eight full groups. */
-function v6(address: string): Buffer {
-  const bytes = Buffer.alloc(16);
-  for (const [index, group] of address.split(':').entries())
-    bytes.writeUInt16BE(Number.parseInt(group, 16), index * 2);
-  return bytes;
-}
+const v6 = ipv6Bytes;

@@ -23,6 +23,7 @@ export interface MbimCarrier {
   pool: readonly string[];
   address6: string | null;
   dnsServers: readonly string[];
+  dnsServers6: readonly string[];
   mtu: number;
 }
 
@@ -124,6 +125,7 @@ export class MbimModem {
       pool: ['10.64.1.2', '10.64.1.6', '10.64.1.10', '10.64.1.14'],
       address6: null,
       dnsServers: ['8.8.8.8', '1.1.1.1'],
+      dnsServers6: ['2001:4860:4860:0:0:0:0:8888'],
       mtu: 1500,
       ...options.carrier,
     };

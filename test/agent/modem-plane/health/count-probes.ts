@@ -40,7 +40,7 @@ await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
 const dns = await startNameServer({
   host: '127.0.0.2',
   port: 0,
-  names: { 'echo.mastline.test': '127.0.0.1' },
+  names: { 'echo.mastline.test': ['127.0.0.1'] },
   forward: async query => query,
 });
 const url = `http://echo.mastline.test:${(server.address() as AddressInfo).port}/ip`;

@@ -14,7 +14,7 @@ test.before(async () => {
   dns = await startNameServer({
     host: '127.0.0.2',
     port: 0,
-    names: { 'echo.mastline.test': '127.0.0.1' },
+    names: { 'echo.mastline.test': ['127.0.0.1'] },
     forward: async () => {
       throw new Error('no way to the root servers');
     },

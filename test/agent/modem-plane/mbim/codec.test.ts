@@ -14,9 +14,12 @@ import {
 import { FrameSplitter } from '@mastline/agent/modem-plane/drivers/mbim/frame-splitter';
 import { readIndication } from '@mastline/agent/modem-plane/drivers/mbim/indications';
 import { InfoReader, InfoWriter } from '@mastline/agent/modem-plane/drivers/mbim/layout';
+import { bearerOf } from '@mastline/agent/modem-plane/drivers/mbim/readings';
 import { CIDS, SERVICES } from '@mastline/agent/modem-plane/drivers/mbim/services';
 import * as text from '@mastline/agent/modem-plane/drivers/mbim/text-services';
+import { carrierAddressOf } from '@mastline/agent/modem-plane/slot-network';
 import { codeOf } from '@mastline/shared/base/coded-error';
+import { ipv6Bytes } from '@mastline/shared/protocols/socks5-client';
 import fc from 'fast-check';
 import * as assert from 'uvu/assert';
 import { everySplit } from '../../../support/chunks';
@@ -486,5 +489,44 @@ test('the proxy is told its device as libmbim tells it', () => {
   );
   assert.is(CIDS.proxyConfiguration, 1);
 });
+
+test('an IP configuration of whatever addresses is read as it is, and only usable IPv6 comes of it', async () => {
+  const bytes = (length: number) =>
+    fc.uint8Array({ minLength: length, maxLength: length }).map(b => Buffer.from(b));
+  const element = fc.tuple(fc.nat(300), bytes(16));
+  await fc.assert(
+    fc.property(
+      fc.nat(15),
+      fc.array(element, { maxLength: 4 }),
+      fc.array(bytes(16), { maxLength: 4 }),
+      fc.nat(3000),
+      (flags, addresses, dns, mtu) => {
+        const prefixed = addresses.map(([length, address]) => {
+          const head = Buffer.alloc(4);
+          head.writeUInt32LE(length);
+          return Buffer.concat([head, address]);
+        });
+        const writer = new InfoWriter().u32(0).u32(0).u32(flags).u32(0).elements([]);
+        writer.u32(prefixed.length).elements(prefixed).elements([]).elements([]);
+        writer.u32(0).elements([]).u32(dns.length).elements(dns).u32(0).u32(mtu);
+        const { ipv6 } = data.ipConfiguration.read(writer.finish());
+        const bearer = bearerOf({ session: 0, ipv4: NOTHING, ipv6 });
+        const first = (flags & 1) === 0 ? undefined : prefixed[0];
+        assert.is(ipv6.address === null, first === undefined);
+        if (ipv6.address !== null)
+          assert.is(Buffer.from(ipv6Bytes(ipv6.address)).toString('hex'), first?.subarray(4).toString('hex'));
+        assert.is(ipv6.dnsServers.length, (flags & 4) === 0 ? 0 : dns.length);
+        const used = carrierAddressOf(bearer, { api: { kind: 'mbim', device: '/dev/cdc-wdm0' } })?.address6;
+        if (used === undefined) return;
+        const [group] = used.split(':');
+        assert.match(group ?? '', /^(?:[23][0-9a-f]{3}|f[cd][0-9a-f]{2})$/);
+        assert.is(Buffer.from(ipv6Bytes(used)).toString('hex'), first?.subarray(4).toString('hex'));
+      },
+    ),
+    { numRuns: 500 },
+  );
+});
+
+const NOTHING = { address: null, prefixLength: null, gateway: null, dnsServers: [], mtu: null };
 
 test.run();

@@ -73,6 +73,7 @@ const SIMULATORS: Record<string, Simulator> = {
     tested: {
       ...rows(STICKS, ['address', 'data', 'connection']),
       ...rows(MIXED, ['api']),
+      ...rows('system/ipv6-slots.test.ts', ['data6']),
       ...rows('storm/misfortunes.ts', ['carrier', 'credit', 'register', 'sim']),
     },
   },

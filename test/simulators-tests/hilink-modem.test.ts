@@ -80,7 +80,10 @@ test('registers, connects and then has an address: 902, 900, 901', async () => {
   assert.is(await connection(who), '900');
   await clock.advance(2000);
   assert.is(await connection(who), '901');
-  assert.equal(links.at(-1), { address: '198.18.9.10', carries: true, credit: true });
+  assert.equal(links.at(-1), {
+    ...{ address: '198.18.9.10', carries: true, credit: true },
+    ...{ address6: null, carries6: true },
+  });
   const xml = await get('/api/monitoring/status', { cookie: who.cookie });
   assert.is(xml.match(/<maxsignal>/g)?.length, 2);
   assert.is(element(xml, 'SignalStrength'), '');

@@ -237,6 +237,22 @@ test('IPv6 beside IPv4, with name servers of both', async () => {
   await ends(on);
 });
 
+test('a carrier with one family gives that, and nobody gets a family that he did not ask for', async () => {
+  const carrier = { address6: '2a02:0:0:0:0:0:0:5' };
+  for (const [knobs, ipType, address, address6] of [
+    [{ ipType: 'ipv6' }, 'ipv4v6', null, carrier.address6],
+    [{ ipType: 'ipv4' }, 'ipv4v6', '10.64.1.2', null],
+    [{}, 'ipv4', '10.64.1.2', null],
+    [{}, 'ipv6', null, carrier.address6],
+  ] as const) {
+    const on = await made(knobs, { carrier });
+    const bearer = value(await on.in(on.driver.connect({ ...APN, ipType })));
+    assert.equal([bearer.address, bearer.address6], [address, address6], JSON.stringify([knobs, ipType]));
+    assert.is(bearer.mtu, 1500);
+    await ends(on);
+  }
+});
+
 test('waits for a modem that is still activating', async () => {
   const on = await made({ connectStyle: 'activating', connectDelayMs: 7_000 });
   const began = on.clock.monotonicMs();

@@ -135,7 +135,7 @@ test('IPv6 has the same table, its own dead end and rule first, and no gateway',
     [
       '-6 route add unreachable default metric 4278198272 table 1004',
       `-6 rule add from ${six} lookup 1004 priority 1004`,
-      `address add ${six}/128 dev wwx1 noprefixroute nodad`,
+      `-6 address add ${six}/128 dev wwx1 noprefixroute nodad`,
       `-6 route add default dev wwx1 src ${six} metric 1024 table 1004`,
     ],
   );

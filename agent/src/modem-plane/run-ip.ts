@@ -99,11 +99,7 @@ function failedLine(error: unknown, lines: number): number {
 }
 
 /** Asks several things in one batch; gives what each answered, as JSON text. */
-export async function askIp(
-  run: RunIp,
-  questions: readonly string[],
-  family: 4 | 6 = 4,
-): Promise<string[]> {
+export async function askIp(run: RunIp, questions: readonly string[], family: 4 | 6 = 4): Promise<string[]> {
   const answers = (await run(['-N', '-j', `-${family}`, '-batch', '-'], `${questions.join('\n')}\n`))
     .trim()
     .split('\n');

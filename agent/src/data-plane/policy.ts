@@ -2,7 +2,7 @@
  * The plan as the gate reads it: looked up by name instead of searched, ranges parsed once. Pure; a new plan makes a
  * new policy, nothing is changed in place.
  */
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { hash, timingSafeEqual } from 'node:crypto';
 import { CodedError } from '@mastline/shared/base/coded-error';
 import type { Credential, Endpoint } from '@mastline/shared/domain/endpoint';
 import { type AddressRange, parseAddressRange } from '@mastline/shared/domain/ip-range';
@@ -14,11 +14,18 @@ export interface GuardedEgress extends Egress {
   guardedRanges: readonly AddressRange[];
 }
 
+/** One of those with a name. */
+interface NamedCredential {
+  credential: Credential | null;
+  /** SHA-256 of its secret, in the characters of `digestOf`. */
+  verifier: Uint8Array;
+}
+
 export interface Policy {
   endpoints: ReadonlyMap<string, Endpoint>;
   credentials: ReadonlyMap<string, Credential>;
   /** Names are unique within an organization only, so one name may stand for several credentials. */
-  credentialsByName: ReadonlyMap<string, readonly Credential[]>;
+  credentialsByName: ReadonlyMap<string, readonly NamedCredential[]>;
   /** Endpoints that serve clients from some addresses without a login, and whom that is billed to. */
   openTo: ReadonlyMap<string, { ranges: readonly AddressRange[]; credentialId: string }>;
   credentialLimits: ReadonlyMap<string, CompiledLimits>;
@@ -30,11 +37,12 @@ export interface Policy {
 
 /** Throws `plan/invalid` when a range cannot be read: a guard that is not understood must not be left out. */
 export function compilePolicy(plan: ServicePlan, hostRanges: readonly AddressRange[]): Policy {
-  const byName = new Map<string, Credential[]>();
+  const byName = new Map<string, NamedCredential[]>();
   for (const credential of plan.credentials) {
+    const named = { credential, verifier: Buffer.from(credential.verifier.toLowerCase(), 'latin1') };
     const same = byName.get(credential.username);
-    if (same) same.push(credential);
-    else byName.set(credential.username, [credential]);
+    if (same) same.push(named);
+    else byName.set(credential.username, [named]);
   }
   return {
     endpoints: new Map(plan.endpoints.map(endpoint => [endpoint.id, endpoint])),
@@ -87,14 +95,18 @@ export const EMPTY_POLICY: Policy = compilePolicy(
 );
 
 /** Compared with when the name is unknown, so that both cases do the same work. Nothing hashes to it on purpose. */
-const NOBODY: readonly Pick<Credential, 'verifier'>[] = [{ verifier: '0'.repeat(64) }];
+const NOBODY: readonly NamedCredential[] = [
+  { credential: null, verifier: Buffer.from('0'.repeat(64), 'latin1') },
+];
 
 /** The credential with this name and secret, or null. Takes the same time for a wrong name and a wrong secret. */
 export function authenticate(policy: Policy, username: string, secret: string): Credential | null {
-  const digest = createHash('sha256').update(secret).digest();
-  const known = policy.credentialsByName.get(username);
+  const digest = digestOf(secret);
   let found: Credential | null = null;
-  for (const credential of known ?? (NOBODY as readonly Credential[]))
-    if (timingSafeEqual(digest, Buffer.from(credential.verifier, 'hex')) && known) found = credential;
+  for (const { credential, verifier } of policy.credentialsByName.get(username) ?? NOBODY)
+    if (timingSafeEqual(digest, verifier)) found = credential;
   return found;
 }
+
+/** As hexadecimal characters: a digest that Node returns as a string costs a tenth of one with a buffer of its own. */
+const digestOf = (secret: string): Uint8Array => Buffer.from(hash('sha256', secret, 'hex'), 'latin1');

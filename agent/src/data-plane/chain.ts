@@ -26,6 +26,7 @@ import {
   targetOf,
 } from './chain-hops';
 import { type Dial, type DialOptions, type DialOutcome, dial, type OriginReader } from './dialer';
+import type { ReadMemory, View } from './read-memory';
 import type { Scratch } from './scratch';
 import { type Sealing, SealStack } from './sealed-outlet';
 import type { Wire } from './wire';
@@ -53,17 +54,13 @@ export interface ChainEnds {
   truncated(): boolean;
 }
 
-/** Begins to dial `options.target` through the hops. */
-export function dialChain(options: ChainOptions): Dial {
-  const chain = new Chain(options);
+/** Begins to dial `options.target` through the hops. `settled` is called once, maybe within this call. */
+export function dialChain(options: ChainOptions, settled: (outcome: DialOutcome) => void): Dial {
+  const chain = new Chain(options, settled);
   const [first] = options.hops;
-  const attempt = dial({
-    ...options,
-    target: first ? targetOf(first) : options.target,
-    reader: chain,
-  });
+  const target = first ? targetOf(first) : options.target;
+  const attempt = dial({ ...options, target, reader: chain }, outcome => chain.go(outcome));
   return {
-    outcome: attempt.outcome.then(outcome => chain.go(outcome)),
     cancel: () => {
       attempt.cancel();
       chain.timedOut();
@@ -90,37 +87,50 @@ class Chain implements OriginReader, ChainEnds {
   #talk: HopTalk | null = null;
   #socket: Wire | null = null;
   #settle: ((outcome: DialOutcome) => void) | null = null;
+  readonly #settled: (outcome: DialOutcome) => void;
   #open = false;
   sealing: Sealing | null = null;
   early: Buffer = EMPTY;
   unheard = false;
 
-  constructor(options: ChainOptions) {
+  constructor(options: ChainOptions, settled: (outcome: DialOutcome) => void) {
     this.#options = options;
+    this.#settled = settled;
+  }
+
+  get views(): ReadMemory {
+    return this.#options.reader.views;
+  }
+
+  memory(view: View): Uint8Array {
+    return this.#options.reader.memory(view);
   }
 
   /** Goes on from the first hop's connection. */
-  go(dialled: DialOutcome): Promise<DialOutcome> | DialOutcome {
+  go(dialled: DialOutcome): void {
     const { hops, policy } = this.#options;
-    if (!dialled.ok) return { ok: false, ...firstHopRefusal(hops, dialled.reason) };
-    const port = hops[0]?.port ?? 0;
-    if (isOwnListener({ address: dialled.address, port }, policy.endpoints.values())) {
-      dialled.socket.destroy();
-      return { ok: false, ...hopRefusal({ hops, at: 0 }, 'chain-invalid', 'is this proxy itself') };
+    if (!dialled.ok) {
+      this.#settled({ ok: false, ...firstHopRefusal(hops, dialled.reason) });
+      return;
     }
-    return new Promise(resolve => {
-      this.#socket = dialled.socket;
-      this.#settle = outcome => {
-        this.#settle = null;
-        if (!outcome.ok) dialled.socket.destroy();
-        resolve(outcome.ok ? { ...outcome, address: dialled.address } : outcome);
-      };
-      dialled.socket.on('error', () => undefined);
-      dialled.socket.once('end', () => this.#ended());
-      dialled.socket.once('close', () => this.#ended());
-      this.#talkToNext();
-      if (!this.#open) dialled.socket.resume();
-    });
+    const { socket, address } = dialled;
+    const port = hops[0]?.port ?? 0;
+    if (isOwnListener({ address, port }, policy.endpoints.values())) {
+      socket.destroy();
+      this.#settled({ ok: false, ...hopRefusal({ hops, at: 0 }, 'chain-invalid', 'is this proxy itself') });
+      return;
+    }
+    this.#socket = socket;
+    this.#settle = outcome => {
+      this.#settle = null;
+      if (!outcome.ok) socket.destroy();
+      this.#settled(outcome.ok ? { ...outcome, address } : outcome);
+    };
+    socket.on('error', () => undefined);
+    socket.once('end', () => this.#ended());
+    socket.once('close', () => this.#ended());
+    this.#talkToNext();
+    if (!this.#open) socket.resume();
   }
 
   /** The deadline has passed; harmless when the way is open or failed already. */
@@ -132,8 +142,8 @@ class Chain implements OriginReader, ChainEnds {
     return this.#openers.some(opener => opener.bound(0) > 0);
   }
 
-  originData(bytes: Buffer): boolean {
-    if (this.#open && this.#openers.length === 0) return this.#options.reader.originData(bytes);
+  take(bytes: Buffer): boolean {
+    if (this.#open && this.#openers.length === 0) return this.#options.reader.take(bytes);
     const plain = this.#opened(bytes);
     if (plain === null) {
       if (this.#open) this.#socket?.destroy(new Error('sealed bytes of a hop were not authentic'));
@@ -144,11 +154,11 @@ class Chain implements OriginReader, ChainEnds {
       return false;
     }
     this.#options.own.downBytes += bytes.length - (this.#open ? plain.length : 0);
-    if (this.#open) return plain.length === 0 || this.#options.reader.originData(plain);
+    if (this.#open) return plain.length === 0 || this.#options.reader.take(plain);
     if (plain.length > 0) this.#talk?.feed(plain);
     this.#advance();
-    // What comes next belongs to the flow, which resumes when it is set up.
-    return !this.#open && this.#settle !== null;
+    // Once the way is open, whether to read on is the flow's to say, and it may have said so within this call.
+    return true;
   }
 
   #place() {

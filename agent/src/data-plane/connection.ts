@@ -6,34 +6,26 @@
 import type { SecureContext } from 'node:tls';
 import type { Endpoint } from '@mastline/shared/domain/endpoint';
 import { OUTCOME_CUT, OUTCOME_OK } from '@mastline/shared/domain/flow-summary';
-import type { RefusalDetail, RefusalReason } from '@mastline/shared/protocols/refusal';
+import type { RefusalReason } from '@mastline/shared/protocols/refusal';
 import type { Target } from '@mastline/shared/protocols/target';
-import { dialChain } from './chain';
 import { firstSession } from './detection';
-import { type Dial, dial } from './dialer';
 import type { Stranger } from './entrance';
-import { Flow } from './flow';
-import { judge, judgeAddress, type ProxyAsk } from './gate';
+import type { Flow, OriginListener } from './flow';
 import type { Lane } from './lane';
-import type { Lease } from './limiter';
 import { ticksOf } from './limits';
 import { Lingering } from './lingering';
 import type { Guest } from './login';
-import { Outlet, type Way } from './outlet';
-import type { View } from './read-memory';
+import { type FlowOutcome, Opening } from './opening';
+import { Outlet, type Purse, type Way } from './outlet';
 import type { Place } from './roll';
 import { SealedOutlet, type Sealing } from './sealed-outlet';
 import { secured } from './secure-wire';
 import type { Session } from './session';
-import { TcpSocket } from './tcp-socket';
 import { Tunnel } from './tunnel';
-import type { Wire } from './wire';
+import type { Wire, WireOwner } from './wire';
+import { disown, own } from './wire-owner';
 
-export type FlowOutcome =
-  | { ok: true; flow: Flow }
-  | { ok: false; reason: RefusalReason; detail?: RefusalDetail | undefined };
-
-export class Connection implements Stranger {
+export class Connection implements Stranger, WireOwner, OriginListener {
   socket: Wire;
   readonly lane: Lane;
   readonly endpointId: string;
@@ -60,9 +52,9 @@ export class Connection implements Stranger {
   #session: Session;
   readonly #downEvents = { drained: () => this.#session.clientDrained(), broken: () => this.cut() };
   /** Origins are read in multiples of it. */
-  #chunk = 1;
+  chunk = 1;
   readonly #inRoll: Place<Connection>;
-  #dial: Dial | null = null;
+  #opening: Opening | null = null;
   /** A flow that is over and not noted yet: bytes of it may still be on their way to the client. */
   #over: Flow | null = null;
   /** Of `down`, when the flow began. */
@@ -86,15 +78,37 @@ export class Connection implements Stranger {
   }
 
   #listen(socket: Wire): void {
-    socket.on('data', bytes => this.#session.clientData(bytes));
-    socket.once('end', () => {
-      this.#ended = true;
-      this.#session.clientEnd();
-    });
-    // "close" follows and says whether there was an error; which one does not matter to anybody here.
-    socket.on('error', () => undefined);
-    socket.once('close', hadError => this.#clientClosed(hadError));
+    own(socket, this);
     socket.resume();
+  }
+
+  /** Called by the client's wire. */
+  wireData(bytes: Buffer): void {
+    this.#session.clientData(bytes);
+  }
+
+  /** Called by the client's wire. */
+  wireEnded(): void {
+    this.#ended = true;
+    this.#session.clientEnd();
+  }
+
+  /** What the target sends, on its way to the session. False stops reading it. */
+  originData(bytes: Buffer): boolean {
+    if (this.#reachedAtMs > 0) this.#firstByte();
+    return this.#session.originData(bytes);
+  }
+
+  originEnd(): void {
+    this.#session.originEnd();
+  }
+
+  originClosed(hadError: boolean): void {
+    this.#session.originClosed(hadError);
+  }
+
+  originDrained(): void {
+    this.#session.originDrained();
   }
 
   /** The client has half-closed. */
@@ -126,7 +140,7 @@ export class Connection implements Stranger {
       { socket, direction: 'down', sealing, memory: lane.scratch.sealed },
       this.#downEvents,
     );
-    this.#chunk = chunk;
+    this.chunk = chunk;
   }
 
   /** Something moved: the idle deadline starts anew. */
@@ -141,121 +155,28 @@ export class Connection implements Stranger {
     this.lane.entrance.left(this, true);
   }
 
-  /** Asks the gate, dials, and makes a flow of it. Bytes of the target reach the session once the origin is resumed. */
-  async openFlow(target: Target, guest: Guest): Promise<FlowOutcome> {
-    const { lane, endpointId } = this;
-    const { credentialId } = guest;
+  /**
+   * Asks the gate, dials, and makes a flow of it; `opened` is told how that went, and never within this call. Bytes of
+   * the target reach the session once the origin is resumed: in `opened` costs least.
+   */
+  openFlow(target: Target, guest: Guest, opened: (outcome: FlowOutcome) => void): void {
     this.loggedIn();
-    if (guest.problem) return { ok: false, reason: 'bad-parameter', detail: guest.problem };
-    if (lane.draining) return { ok: false, reason: 'draining' };
-    const route = lane.routes.route(endpointId, guest);
-    const ask = { endpointId, credentialId, target, modem: route.ask };
-    let verdict = judge(ask, lane.policy);
-    if (!verdict.admit) return { ok: false, reason: verdict.reason };
-    if (guest.wish.rotate !== undefined) {
-      this.deadlineTick = lane.tick + ticksOf(lane.limits.rotateMs);
-      const refusal = await lane.routes.rotate(endpointId, guest, verdict.egress.slot);
-      if (refusal) return { ok: false, ...refusal };
-      if (this.#closed || lane.draining) return { ok: false, reason: 'draining' };
-      // The modem went away and came back meanwhile.
-      verdict = judge(ask, lane.policy);
-      if (!verdict.admit) return { ok: false, reason: verdict.reason };
-    }
-    const { egress } = verdict;
-    const { slot, imei } = egress;
-    const admission = lane.limiter.admit({
-      credentialId,
-      slot,
-      source: this.source,
-      port: target.port,
-      cut: reason => {
-        lane.refused(reason);
-        this.cut(reason);
-      },
+    const opening = new Opening(this, { target, guest }, outcome => {
+      this.#opening = null;
+      opened(outcome);
     });
-    if (!admission.ok) return admission;
-    const ended = route.began(slot);
-    const lease = ended ? releasing(admission.lease, ended) : admission.lease;
-    this.deadlineTick = lane.tick + ticksOf(lane.limits.dialMs);
-    const path = lane.metrics.path(slot, this.protocol);
-    const account = lane.meter.account({ endpointId, credentialId, slot, imei }, path);
-    const purse = lane.limiter.purse(account, 'down');
-    const beganMs = lane.nowMs();
-    const hops = lane.policy.endpoints.get(endpointId)?.chain ?? [];
-    const options = {
-      target,
-      egress,
-      policy: lane.policy,
-      resolver: lane.resolver,
-      clock: lane.clock,
-      memory: (view: View) => {
-        const memory = lane.reads.view(view, this.#chunk);
-        return purse.readBytes < memory.length ? memory.subarray(0, purse.readBytes) : memory;
-      },
-      views: lane.reads,
-      reader: {
-        originData: (bytes: Buffer) => {
-          if (this.#reachedAtMs > 0) this.#firstByte();
-          return this.#session.originData(bytes);
-        },
-      },
-    };
-    const { scratch } = lane;
-    this.#dial =
-      hops.length === 0
-        ? dial(options)
-        : dialChain({ ...options, hops, scratch, salts: () => lane.hopSalts(), own: lane.metrics.own(slot) });
-    const outcome = await this.#dial.outcome;
-    this.#dial = null;
-    if (!outcome.ok) {
-      lease.release();
-      return outcome;
-    }
-    // While we dialled the client may have gone, or a new plan may have come. A drain lets it be: it was let in before.
-    if (this.#closed) {
-      outcome.socket.destroy();
-      lease.release();
-      return { ok: false, reason: 'draining' };
-    }
-    const port = hops[0]?.port ?? target.port;
-    const refused =
-      lane.policy === options.policy ? null : this.#judgeAnew(ask, { address: outcome.address, port, slot });
-    if (refused) {
-      outcome.socket.destroy();
-      lease.release();
-      return { ok: false, reason: refused };
-    }
-    this.#reachedAtMs = lane.nowMs();
-    path.dial.observe(this.#reachedAtMs - beganMs);
-    this.#noteOver();
-    this.#carriedBefore = this.down.carried;
-    this.flow = new Flow({
-      origin: outcome.socket,
-      account,
-      purse: lane.limiter.purse(account, 'up'),
-      lease,
-      guest,
-      target,
-      address: outcome.address,
-      port,
-      beganMs: this.#reachedAtMs,
-      sourcePort: lane.flowLog.hasRoom ? (outcome.socket.localPort ?? 0) : 0,
-      chain: outcome.chain ? { ends: outcome.chain, memory: scratch.sealed } : null,
-      listener: () => this.#session,
-    });
-    this.down.account = purse;
-    for (const wire of [this.socket, outcome.socket]) if (wire instanceof TcpSocket) wire.slot = slot;
-    this.touch();
-    return { ok: true, flow: this.flow };
+    this.#opening = opening;
+    opening.begin();
   }
 
-  /** What was dialled by another policy than the present one is judged by this, too. */
-  #judgeAnew(ask: ProxyAsk, reached: { address: string; port: number; slot: number }): RefusalReason | null {
-    const { policy } = this.lane;
-    const verdict = judge(ask, policy);
-    if (!verdict.admit) return verdict.reason;
-    const { address, port, slot } = reached;
-    return judgeAddress(address, port, { policy, egress: policy.egresses.get(slot) ?? null });
+  /** Called by opening.ts: the target is reached, and `purse` pays for what it sends. */
+  began(flow: Flow, purse: Purse): void {
+    this.#noteOver();
+    this.flow = flow;
+    this.#reachedAtMs = flow.beganMs;
+    this.#carriedBefore = this.down.carried;
+    this.down.account = purse;
+    this.touch();
   }
 
   /** From now on bytes only pass: `fromClient` were read ahead, `fromOrigin` behind the handshake. */
@@ -321,7 +242,7 @@ export class Connection implements Stranger {
 
   /** A flow has been let in, and its target is not reached yet. */
   get dialling(): boolean {
-    return this.#dial !== null;
+    return this.#opening?.dialling ?? false;
   }
 
   /** Ends a connection that rests: with an end, since nothing is cut off. */
@@ -344,7 +265,7 @@ export class Connection implements Stranger {
   }
 
   timedOut(): void {
-    if (this.#dial) this.#dial.cancel();
+    if (this.#opening?.dialling) this.#opening.cancel();
     else this.#session.timedOut();
   }
 
@@ -381,13 +302,14 @@ export class Connection implements Stranger {
     this.#reachedAtMs = 0;
   }
 
-  #clientClosed(hadError: boolean): void {
+  /** Called by the client's wire. */
+  wireClosed(hadError: boolean): void {
     if (this.#closed) return;
     const flow = this.flow;
     if (hadError && flow && !flow.closed) flow.broken = true;
     // Both directions of the client ended well, but its last bytes are still on their way to the target.
     if (!hadError && flow && !flow.closed && flow.up.finishing && !flow.up.idle) {
-      flow.origin.once('close', () => this.#free());
+      flow.whenGone = () => this.#free();
       return;
     }
     this.#free();
@@ -396,24 +318,16 @@ export class Connection implements Stranger {
   #free(): void {
     if (this.#closed) return;
     this.#closed = true;
+    disown(this.socket);
     if (this.handshaking) {
       this.handshaking = false;
       this.lane.entrance.left(this, false);
     }
-    this.#dial?.cancel();
+    this.#opening?.cancel();
     this.down.close();
     this.closeFlow();
     this.#noteOver();
     this.attached?.close();
     this.lane.forget(this.#inRoll);
   }
-}
-
-function releasing(lease: Lease, more: () => void): Lease {
-  return {
-    release: () => {
-      lease.release();
-      more();
-    },
-  };
 }

@@ -29,14 +29,15 @@ export type DialOutcome =
     }
   | { ok: false; reason: RefusalReason; detail?: RefusalDetail };
 
-/** Who gets what the target sends. The bytes are valid during the call only; false stops reading. */
-export interface OriginReader {
-  originData(bytes: Buffer): boolean;
+/** Who reads what the target sends, and into what memory. */
+export interface OriginReader extends TcpReader {
+  views: ReadMemory;
+  take(bytes: Buffer): boolean;
 }
 
+/** A dial under way. */
 export interface Dial {
-  outcome: Promise<DialOutcome>;
-  /** Gives up; the outcome is then a refusal with a time-out of the leg that was waited for. */
+  /** Gives up, if it is not settled; the outcome is then a refusal with a time-out of the leg that was waited for. */
   cancel(): void;
 }
 
@@ -46,61 +47,58 @@ export interface DialOptions {
   policy: Policy;
   resolver: Resolver;
   clock: Clock;
-  /** Memory to read into. Asked before each read, so it may change with the flow's pace. */
-  memory: TcpReader['memory'];
-  views: ReadMemory;
   reader: OriginReader;
 }
 
-/** Begins to dial. */
-export function dial(options: DialOptions): Dial {
+/** Begins to dial. `settled` is called once, maybe within this call. */
+export function dial(options: DialOptions, settled: (outcome: DialOutcome) => void): Dial {
   const isAddress = isIP(options.target.host) !== 0;
-  const attempt = isAddress ? new AddressDial(options) : new NameDial(options);
-  return { outcome: attempt.outcome, cancel: () => attempt.cancel() };
+  return isAddress ? new AddressDial(options, settled) : new NameDial(options, settled);
 }
 
 type Connected = AttemptOutcome<{ socket: Wire; address: string }>;
 
 /** The target is an address: one attempt. */
-class AddressDial {
-  readonly outcome: Promise<DialOutcome>;
-  #giveUp: (() => void) | null = null;
-  #settle: ((outcome: DialOutcome) => void) | null = null;
+class AddressDial implements Dial {
+  readonly #giveUp: () => void;
+  #settled: ((outcome: DialOutcome) => void) | null;
 
-  constructor(options: DialOptions) {
-    this.outcome = new Promise(settle => {
-      this.#settle = settle;
-    });
-    this.#giveUp = attempt(options, options.target.host, outcome => this.#settle?.(dialled(outcome)));
+  constructor(options: DialOptions, settled: (outcome: DialOutcome) => void) {
+    this.#settled = settled;
+    this.#giveUp = attempt(options, options.target.host, outcome => this.#settle(dialled(outcome)));
   }
 
   cancel(): void {
-    this.#giveUp?.();
-    this.#settle?.({ ok: false, reason: 'origin-timeout' });
+    if (!this.#settled) return;
+    this.#giveUp();
+    this.#settle({ ok: false, reason: 'origin-timeout' });
+  }
+
+  #settle(outcome: DialOutcome): void {
+    const settled = this.#settled;
+    this.#settled = null;
+    settled?.(outcome);
   }
 }
 
 /** IPv6 is asked for first (RFC 8305 section 3). */
 const BOTH: readonly Family[] = [6, 4];
 
-class NameDial {
-  readonly outcome: Promise<DialOutcome>;
+class NameDial implements Dial {
   readonly #race: AddressRace<{ socket: Wire; address: string }>;
   readonly #stopAsking: () => void;
-  #settle: ((outcome: DialOutcome) => void) | null = null;
+  readonly #settled: (outcome: DialOutcome) => void;
 
-  constructor(options: DialOptions) {
+  constructor(options: DialOptions, settled: (outcome: DialOutcome) => void) {
     const { target, egress, resolver, clock } = options;
-    this.outcome = new Promise(settle => {
-      this.#settle = settle;
-    });
+    this.#settled = settled;
     const own = familiesOf(egress);
     const families = own.length === 2 ? BOTH : own;
     const race = new AddressRace<{ socket: Wire; address: string }>({
       clock,
       families,
       attempt: (address, settled) => attempt(options, address, settled),
-      over: outcome => this.#settle?.(dialled(outcome)),
+      over: outcome => this.#settled(dialled(outcome)),
     });
     this.#race = race;
     this.#stopAsking = resolver.lookup(target.host, { egress, families }, (family, answer) =>
@@ -111,7 +109,7 @@ class NameDial {
   cancel(): void {
     this.#stopAsking();
     const reason = this.#race.giveUp();
-    if (reason) this.#settle?.({ ok: false, reason });
+    if (reason) this.#settled({ ok: false, reason });
   }
 }
 
@@ -120,7 +118,7 @@ const dialled = (outcome: Connected): DialOutcome =>
 
 /** Judges one address and connects to it. `settled` may be called within this call; what comes back gives up. */
 function attempt(options: DialOptions, address: string, settled: (outcome: Connected) => void): () => void {
-  const { target, egress, policy, memory, views, reader } = options;
+  const { target, egress, policy, reader } = options;
   const { port } = target;
   const refused = judgeAddress(address, port, { policy, egress });
   const source = sourceFor(egress, address);
@@ -131,8 +129,7 @@ function attempt(options: DialOptions, address: string, settled: (outcome: Conne
   const { localAddress } = source;
   const won = (socket: Wire): Connected => ({ ok: true, won: { socket, address } });
   if (rawTcp) {
-    const take = (bytes: Buffer) => reader.originData(bytes);
-    return connectTcp({ address, port, localAddress }, { memory, views, take }, outcome =>
+    return connectTcp({ address, port, localAddress }, reader, outcome =>
       settled(typeof outcome === 'string' ? { ok: false, reason: reasonOf(outcome) } : won(outcome)),
     );
   }
@@ -143,8 +140,8 @@ function attempt(options: DialOptions, address: string, settled: (outcome: Conne
     allowHalfOpen: true,
     ...(localAddress === null ? {} : { localAddress }),
     onread: {
-      buffer: () => memory(MIDDLE),
-      callback: (length, bytes) => reader.originData(Buffer.from(bytes.buffer, bytes.byteOffset, length)),
+      buffer: () => reader.memory(MIDDLE),
+      callback: (length, bytes) => reader.take(Buffer.from(bytes.buffer, bytes.byteOffset, length)),
     },
   });
   const onError = (error: Error) => {

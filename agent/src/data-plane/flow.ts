@@ -9,7 +9,8 @@ import type { Guest } from './login';
 import type { Account } from './meter';
 import { Outlet, type Purse, type Way } from './outlet';
 import { SealedOutlet, type SealMemory } from './sealed-outlet';
-import type { Wire } from './wire';
+import type { Wire, WireOwner } from './wire';
+import { disown, own } from './wire-owner';
 
 /** What a session hears of its origin. */
 export interface OriginListener {
@@ -29,7 +30,7 @@ export interface FlowChain {
   memory: SealMemory;
 }
 
-export class Flow {
+export class Flow implements WireOwner {
   readonly origin: Wire;
   readonly up: Way;
   readonly account: Account;
@@ -49,7 +50,11 @@ export class Flow {
   readonly isChained: boolean;
   /** The origin's socket broke, or the client was cut off. */
   broken = false;
+  /** Called when the origin is gone, after all else is done. */
+  whenGone: (() => void) | null = null;
   readonly #lease: Lease;
+  readonly #ends: ChainEnds | null;
+  readonly #listener: OriginListener;
   #closed = false;
 
   constructor(options: {
@@ -66,10 +71,12 @@ export class Flow {
     beganMs: number;
     sourcePort: number;
     chain: FlowChain | null;
-    listener: () => OriginListener;
+    listener: OriginListener;
   }) {
     const { origin, listener } = options;
     this.origin = origin;
+    this.#listener = listener;
+    this.#ends = options.chain?.ends ?? null;
     this.account = options.account;
     this.guest = options.guest;
     this.target = options.target;
@@ -79,7 +86,7 @@ export class Flow {
     this.beganMs = options.beganMs;
     this.sourcePort = options.sourcePort;
     this.early = options.chain?.ends.early ?? EMPTY;
-    const events = { drained: () => listener().originDrained(), broken: () => void origin.destroy() };
+    const events = { drained: () => listener.originDrained(), broken: () => void origin.destroy() };
     const sealing = options.chain?.ends.sealing;
     this.up =
       options.chain && sealing
@@ -89,21 +96,26 @@ export class Flow {
     if (options.chain?.ends.unheard && this.up instanceof SealedOutlet) this.up.begin();
     this.#lease = options.lease;
     this.account.flowOpened();
-    // The reason of an error does not matter any more: "close" follows and tells whether there was one.
-    origin.on('error', () => undefined);
-    origin.once('end', () => {
-      if (this.#closed) return;
-      if (options.chain?.ends.truncated()) origin.destroy(new Error('the end came within a sealed chunk'));
-      else listener().originEnd();
-    });
-    origin.once('close', hadError => {
-      if (this.#closed) return;
+    own(origin, this);
+  }
+
+  /** Called by the origin's wire. */
+  wireEnded(): void {
+    if (this.#closed) return;
+    if (this.#ends?.truncated()) this.origin.destroy(new Error('the end came within a sealed chunk'));
+    else this.#listener.originEnd();
+  }
+
+  /** Called by the origin's wire. */
+  wireClosed(hadError: boolean): void {
+    if (!this.#closed) {
       // A socket that we destroyed because its peer was gone has no error of its own, but did not end well either.
-      const clean = !hadError && origin.readableEnded;
+      const clean = !hadError && this.origin.readableEnded;
       this.broken = !clean;
       this.close();
-      listener().originClosed(!clean);
-    });
+      this.#listener.originClosed(!clean);
+    }
+    this.whenGone?.();
   }
 
   get credentialId(): string {
@@ -119,6 +131,7 @@ export class Flow {
     if (this.#closed) return;
     this.#closed = true;
     this.up.close();
+    if (!this.whenGone) disown(this.origin);
     this.origin.destroy();
     this.account.flowClosed();
     this.#lease.release();

@@ -14,6 +14,7 @@ import { httpRefusal, type RefusalDetail, type RefusalReason } from '@mastline/s
 import type { Connection } from './connection';
 import { Exchange } from './http-exchange';
 import { type Guest, knownBySource, logIn, sameRoute } from './login';
+import type { FlowOutcome } from './opening';
 import type { Session } from './session';
 
 const EMPTY = Buffer.alloc(0);
@@ -22,6 +23,7 @@ const CR = 13;
 const LF = 10;
 
 type ForwardRequest = ProxyRequest & { kind: 'forward' };
+type TunnelRequest = ProxyRequest & { kind: 'connect' };
 
 export class HttpSession implements Session {
   readonly #connection: Connection;
@@ -178,26 +180,32 @@ export class HttpSession implements Session {
       return !keepAlive;
     }
     this.#at = 'opening';
-    if (request.kind === 'connect') void this.#openTunnel(request, guest);
-    else void this.#openExchange(request, guest);
+    if (request.kind === 'connect') this.#openTunnel(request, guest);
+    else this.#openExchange(request, guest);
     return false;
   }
 
-  async #openTunnel(request: ProxyRequest & { kind: 'connect' }, guest: Guest): Promise<void> {
+  #openTunnel(request: TunnelRequest, guest: Guest): void {
     const connection = this.#connection;
     connection.closeFlow();
-    const outcome = await connection.openFlow(request.target, guest);
+    connection.openFlow(request.target, guest, outcome => this.#tunnelOpened(outcome, request, guest));
+  }
+
+  #tunnelOpened(outcome: FlowOutcome, request: TunnelRequest, guest: Guest): void {
+    const connection = this.#connection;
     if (connection.closed) return;
     // Behind a CONNECT may already stand what was meant for the tunnel, so a refused one ends the connection.
     if (!outcome.ok) {
       connection.noteRefusal(request.target, guest, outcome.reason);
-      return this.#refuse(outcome.reason, false, { detail: outcome.detail });
+      this.#refuse(outcome.reason, false, { detail: outcome.detail });
+      return;
     }
     connection.down.send(ESTABLISHED, false);
     connection.tunnel(outcome.flow, { fromClient: this.#unread });
   }
 
-  async #openExchange(request: ForwardRequest, guest: Guest, again = false): Promise<void> {
+  /** `again`: a kept connection was dead, and a new one is wanted. */
+  #openExchange(request: ForwardRequest, guest: Guest, again = false): void {
     const connection = this.#connection;
     const kept = connection.flow;
     const fits =
@@ -206,19 +214,28 @@ export class HttpSession implements Session {
       sameRoute(kept.guest, guest) &&
       kept.target.host === request.target.host &&
       kept.target.port === request.target.port;
-    let reused = false;
-    if (fits && !again) reused = true;
-    else {
-      connection.closeFlow();
-      const outcome = await connection.openFlow(request.target, guest);
-      if (connection.closed) return;
-      if (!outcome.ok) {
-        connection.noteRefusal(request.target, guest, outcome.reason);
-        return this.#failed(request, outcome.reason, outcome.detail);
-      }
+    if (fits && !again) {
+      this.#startExchange(request, guest, true);
+      return;
     }
-    const flow = connection.flow;
-    if (!flow) return this.#failed(request, 'origin-closed');
+    connection.closeFlow();
+    connection.openFlow(request.target, guest, outcome => {
+      if (connection.closed) return;
+      if (outcome.ok) this.#startExchange(request, guest, false);
+      else {
+        connection.noteRefusal(request.target, guest, outcome.reason);
+        this.#failed(request, outcome.reason, outcome.detail);
+      }
+    });
+  }
+
+  #startExchange(request: ForwardRequest, guest: Guest, reused: boolean): void {
+    const connection = this.#connection;
+    const { flow } = connection;
+    if (!flow) {
+      this.#failed(request, 'origin-closed');
+      return;
+    }
     connection.touch();
     this.#at = 'exchange';
     this.#exchange = new Exchange({
@@ -231,7 +248,7 @@ export class HttpSession implements Session {
         ? () => {
             this.#exchange = null;
             this.#at = 'opening';
-            void this.#openExchange(request, guest, true);
+            this.#openExchange(request, guest, true);
           }
         : null,
       upgraded: fromOrigin => {

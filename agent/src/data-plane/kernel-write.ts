@@ -20,6 +20,7 @@ export type KernelWrite = number | 'broken' | 'unsupported';
 export function writeNow(socket: Wire, bytes: Uint8Array): KernelWrite {
   const fd = fdOf(socket);
   if (fd === null) return 'unsupported';
+  if (socket instanceof TcpSocket) socket.willWrite(bytes.length);
   try {
     return writeSync(fd, bytes, 0, bytes.length);
   } catch (error) {

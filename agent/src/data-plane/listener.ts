@@ -52,10 +52,10 @@ export function listen(place: ListenPlace, { reads, admit, accepted }: Accepting
       server.removeAllListeners('error');
       // Errors of single accepts (out of descriptors): the connection is lost, the port stays.
       server.on('error', () => undefined);
-      takeHandles(server, handle => {
+      takeHandles(server, (handle, noDelay) => {
         const peer: Peer = {};
         handle.getpeername(peer);
-        if (admit(peer.address ?? '')) accepted(new TcpSocket(handle, reader, peer));
+        if (admit(peer.address ?? '')) accepted(new TcpSocket(handle, reader, { peer, noDelay }));
         else handle.reset();
       });
       settle({ ok: true, listener: { server, fd: descriptorOf(server), close: () => closed(server) } });

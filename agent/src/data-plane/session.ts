@@ -3,10 +3,11 @@
  * handshake (socks5-session.ts, http-session.ts), then usually a tunnel (tunnel.ts). Bytes are valid during the call
  * only.
  */
-import type { OriginReader } from './dialer';
 import type { OriginListener } from './flow';
 
-export interface Session extends OriginReader, OriginListener {
+export interface Session extends OriginListener {
+  /** False stops reading the origin. */
+  originData(bytes: Buffer): boolean;
   clientData(bytes: Buffer): void;
   /** The client will send no more; it may still want to read. */
   clientEnd(): void;

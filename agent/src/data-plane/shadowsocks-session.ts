@@ -17,7 +17,8 @@ import type { StreamOpener } from '@mastline/shared/protocols/shadowsocks/stream
 import type { Connection } from './connection';
 import type { Flow } from './flow';
 import { Lingering } from './lingering';
-import { guestOf } from './login';
+import { type Guest, guestOf } from './login';
+import type { FlowOutcome } from './opening';
 import type { ShadowsocksCodec } from './shadowsocks-ports';
 import { Tunnel } from './tunnel';
 
@@ -69,14 +70,18 @@ export class ShadowsocksSession extends Lingering {
     }
     this.#at = 'opening';
     this.#connection.socket.pause();
-    void this.#open(step);
+    this.#open(step);
   }
 
-  async #open(request: Request): Promise<void> {
+  #open(request: Request): void {
     const connection = this.#connection;
     connection.sealDown(request.stream.sealer, this.#codec.method.maxPayload);
     const guest = guestOf(request.user);
-    const outcome = await connection.openFlow(request.target, guest);
+    connection.openFlow(request.target, guest, outcome => this.#opened(outcome, request, guest));
+  }
+
+  #opened(outcome: FlowOutcome, request: Request, guest: Guest): void {
+    const connection = this.#connection;
     if (connection.closed) return;
     if (!outcome.ok) {
       connection.noteRefusal(request.target, guest, outcome.reason);

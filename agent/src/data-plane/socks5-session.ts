@@ -8,6 +8,7 @@ import type { Target } from '@mastline/shared/protocols/target';
 import type { Connection } from './connection';
 import { Lingering } from './lingering';
 import { type Guest, knownBySource, logIn } from './login';
+import type { FlowOutcome } from './opening';
 import { Socks5UdpSession } from './socks5-udp-session';
 
 const EMPTY = Buffer.alloc(0);
@@ -68,7 +69,8 @@ export class Socks5Session extends Lingering {
       return;
     }
     this.#keep(request.surplus);
-    void this.#open(request.target, guest);
+    const { target } = request;
+    connection.openFlow(target, guest, outcome => this.#opened(outcome, target, guest));
   }
 
   /** What comes before the way is open is kept, and not more than one read of it. */
@@ -77,13 +79,13 @@ export class Socks5Session extends Lingering {
     if (bytes.length > 0) this.#connection.socket.pause();
   }
 
-  async #open(target: Target, guest: Guest): Promise<void> {
+  #opened(outcome: FlowOutcome, target: Target, guest: Guest): void {
     const connection = this.#connection;
-    const outcome = await connection.openFlow(target, guest);
     if (connection.closed) return;
     if (!outcome.ok) {
       connection.noteRefusal(target, guest, outcome.reason);
-      return connection.refuse(outcome.reason, socks5Refusal(outcome.reason));
+      connection.refuse(outcome.reason, socks5Refusal(outcome.reason));
+      return;
     }
     connection.down.send(SOCKS5_CONNECTED, false);
     connection.tunnel(outcome.flow, { fromClient: this.#ahead ?? EMPTY });

@@ -114,15 +114,27 @@ function isClass<T>(value: unknown): value is Class<T> {
 }
 
 /**
- * Hands every connection of a listening `server` on as a bare handle instead of as a `net.Socket`. False when that
- * cannot be done; the server's "connection" event then goes on as ever. `failed` accepts lose a connection each.
+ * Hands every connection of a listening `server` on as a bare handle instead of as a `net.Socket`; `noDelay` says
+ * whether its small writes go out at once. False when that cannot be done; the server's "connection" event then goes on
+ * as ever. An accept that fails loses its connection.
  */
-export function takeHandles(server: Server, accepted: (handle: TcpHandle) => void): boolean {
+export function takeHandles(
+  server: Server,
+  accepted: (handle: TcpHandle, noDelay: boolean) => void,
+): boolean {
   const listening: unknown = '_handle' in server ? server._handle : null;
   if (!rawTcp || typeof listening !== 'object' || listening === null || !('onconnection' in listening))
     return false;
+  const noDelay = isInherited(listening);
   listening.onconnection = (status: number, handle: TcpHandle | undefined) => {
-    if (status === 0 && handle) accepted(handle);
+    if (status === 0 && handle) accepted(handle, noDelay);
   };
   return true;
+}
+
+/** Whether connections of a port have TCP_NODELAY from it; Linux copies the port's options (tcp(7) does not say so). */
+function isInherited(listening: object): boolean {
+  if (process.platform !== 'linux' || !('setNoDelay' in listening)) return false;
+  const { setNoDelay } = listening;
+  return typeof setNoDelay === 'function' && setNoDelay.call(listening, true) === 0;
 }

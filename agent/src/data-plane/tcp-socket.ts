@@ -1,25 +1,25 @@
 /**
  * A TCP connection on a bare handle (tcp-handle.ts says why): reads into memory that all flows of a thread share,
- * is written to by kernel-write.ts, and tells what happens by the events of `net.Socket` (wire.ts). What it leaves
- * out is what costs: no stream state, no queue (one write may be under way, to learn when a full kernel has room).
+ * is written to by kernel-write.ts, and tells its owner what happens (wire.ts); the events of `net.Socket` are there
+ * for who asks for them. What it leaves out is what costs: no stream state, no queue (one write may be under way, to
+ * learn when a full kernel has room), no emitter and no callback of libuv's that nobody waits for.
  */
 import { EventEmitter } from 'node:events';
 import { Socket } from 'node:net';
-import { getSystemErrorName } from 'node:util';
 import { type LargeReader, type ReadMemory, SMALL, type View } from './read-memory';
+import { ShortViews } from './short-views';
+import { codeOfStatus, errorOf, UV_EOF } from './system-error';
 import { type HandleRequest, rawTcp, type TcpHandle } from './tcp-handle';
-import type { Wire } from './wire';
-
-/** libuv's number for "the other side has ended"; it is no error of the system. */
-const UV_EOF = -4095;
+import type { Wire, WireEvents, WireOwner } from './wire';
+import { closedWithin, enter, leave } from './within-callback';
 
 export interface TcpReader {
-  /** Memory for the next read, as much of it as `view` allows. */
-  memory: (view: View) => Uint8Array;
+  /** Memory for the next read, as much of it as `view` allows. Asked before each, so it may change with the flow's pace. */
+  memory(view: View): Uint8Array;
   /** Decides how long a view is; left out, it stays small. */
   views?: Pick<ReadMemory, 'longer' | 'shorter' | 'suitsShorter' | 'release'>;
-  /** False stops reading until `resume`. Left out: "data" is emitted. */
-  take?: (bytes: Buffer) => boolean;
+  /** Gets what was read, valid during the call only. False stops reading until `resume`. Left out: the owner gets it. */
+  take?(bytes: Buffer): boolean;
 }
 
 /** The other end, as the system names it. */
@@ -28,7 +28,25 @@ export interface Peer {
   port?: number;
 }
 
-export class TcpSocket extends EventEmitter implements Wire, LargeReader {
+/** How a handle comes to its socket. */
+export interface TcpBeginning {
+  /** The other end, where it is known. */
+  peer?: Peer;
+  /** Small writes go out at once, whatever is under way. Else it is seen to where it would matter. */
+  noDelay?: boolean;
+  /** The handle reads already. */
+  reads?: boolean;
+}
+
+/** What fits into one segment by any rule of TCP (RFC 9293 section 3.7.1): Nagle's algorithm does not delay it alone. */
+const ONE_SEGMENT = 536;
+
+/** Views of short reads, shared by all connections of the thread as the memory behind them is. */
+const shortViews = new ShortViews();
+
+export class TcpSocket implements Wire, LargeReader {
+  /** Is told what happens. Null for one that nobody needs to hear of any more: then closing costs no callback. */
+  owner: WireOwner | null = null;
   destroyed = false;
   readableEnded = false;
   writableLength = 0;
@@ -36,10 +54,18 @@ export class TcpSocket extends EventEmitter implements Wire, LargeReader {
   fd: number;
   readonly #handle: TcpHandle;
   readonly #reader: TcpReader;
+  /** Made for who asks for events. */
+  #events: EventEmitter<WireEvents> | null = null;
   #memory: Uint8Array;
   #view: View = SMALL;
   #slot: number | null = null;
+  /** The owner wants to read. */
   #reading = false;
+  /** The handle reads. */
+  #started: boolean;
+  /** The kernel may hold a small write back behind another one (Nagle). */
+  #delays: boolean;
+  #wrote = false;
   /** Not read from, whatever the owner wants. */
   #resting = false;
   #ending = false;
@@ -47,18 +73,30 @@ export class TcpSocket extends EventEmitter implements Wire, LargeReader {
   #hadError = false;
   #peer: Peer | null;
 
-  /** Takes over a connected handle. Nothing is read before `resume`. `peer`: the other end, where it is known. */
-  constructor(handle: TcpHandle, reader: TcpReader, peer: Peer | null = null) {
-    super();
-    this.#peer = peer;
+  /** Takes over a connected handle. Nothing is read before `resume`. */
+  constructor(handle: TcpHandle, reader: TcpReader, { peer, noDelay, reads }: TcpBeginning = {}) {
+    this.#peer = peer ?? null;
+    this.#delays = noDelay !== true;
+    this.#started = reads === true;
     this.#handle = handle;
     this.#reader = reader;
     this.#memory = reader.memory(SMALL);
     this.fd = handle.fd;
     handle.owner = this;
     handle.onread = onRead;
-    handle.setNoDelay(true);
     handle.useUserBuffer(this.#memory);
+  }
+
+  on<Event extends keyof WireEvents>(event: Event, listener: (...args: WireEvents[Event]) => void): this {
+    this.#events ??= new EventEmitter();
+    this.#events.on<keyof WireEvents>(event, listener);
+    return this;
+  }
+
+  once<Event extends keyof WireEvents>(event: Event, listener: (...args: WireEvents[Event]) => void): this {
+    this.#events ??= new EventEmitter();
+    this.#events.once<keyof WireEvents>(event, listener);
+    return this;
   }
 
   /** The slot of the flow that it belongs to now. */
@@ -97,32 +135,56 @@ export class TcpSocket extends EventEmitter implements Wire, LargeReader {
   pause(): this {
     if (!this.#reading) return this;
     this.#reading = false;
-    if (!this.destroyed && !this.#resting) this.#handle.readStop();
+    this.#readAsWanted();
     return this;
   }
 
   resume(): this {
     if (this.#reading || this.destroyed || this.readableEnded) return this;
     this.#reading = true;
-    if (!this.#resting) this.#readOn();
+    this.#readAsWanted();
     return this;
   }
 
   rest(): void {
-    if (this.#resting) return;
     this.#resting = true;
-    if (this.#reading && !this.destroyed) this.#handle.readStop();
+    this.#readAsWanted();
   }
 
   wake(): void {
-    if (!this.#resting) return;
     this.#resting = false;
-    if (this.#reading && !this.destroyed) this.#readOn();
+    this.#readAsWanted();
   }
 
-  #readOn(): void {
+  /** Starts or stops the handle's reading, where it is not as it should be. */
+  #readAsWanted(): void {
+    const wanted = this.#reading && !this.#resting;
+    if (wanted === this.#started || this.destroyed || this.readableEnded) return;
+    this.#started = wanted;
+    if (!wanted) {
+      this.#handle.readStop();
+      return;
+    }
     const status = this.#handle.readStart();
     if (status !== 0) this.destroy(errorOf(status));
+  }
+
+  /** Called with a handle that reads already, when its owner has had the chance to want that. */
+  begun(): void {
+    this.#readAsWanted();
+  }
+
+  /**
+   * To be called before each write past this object, of so many bytes. The first goes out at once if it fits one
+   * segment; from the second on the kernel is told not to hold small ones back. So a flow that only asks once is
+   * spared the system call.
+   */
+  willWrite(length: number): void {
+    if (this.#delays && (this.#wrote || length > ONE_SEGMENT)) {
+      this.#delays = false;
+      this.#handle.setNoDelay(true);
+    }
+    this.#wrote = true;
   }
 
   /** One at a time: the caller waits for `done`, which also comes when the socket is destroyed meanwhile. */
@@ -131,6 +193,7 @@ export class TcpSocket extends EventEmitter implements Wire, LargeReader {
       process.nextTick(done, errorOf('EPIPE'));
       return false;
     }
+    this.willWrite(bytes.length);
     const request = rawTcp.writeRequest();
     request.buffer = bytes;
     request.oncomplete = status => this.#written(bytes.length, status, done);
@@ -152,7 +215,7 @@ export class TcpSocket extends EventEmitter implements Wire, LargeReader {
   destroy(error?: Error): this {
     if (this.destroyed) return this;
     this.#dead(error);
-    this.#handle.close(onClosed);
+    this.#handle.close(this.#toldWhenClosed());
     return this;
   }
 
@@ -160,8 +223,17 @@ export class TcpSocket extends EventEmitter implements Wire, LargeReader {
     if (this.destroyed) return this;
     this.#dead();
     // Refused while an end is on its way; then that end must do.
-    if (this.#handle.reset(onClosed) !== 0) this.#handle.close(onClosed);
+    const told = this.#toldWhenClosed();
+    if (this.#handle.reset(told) !== 0) this.#handle.close(told);
     return this;
+  }
+
+  /**
+   * How whoever listens hears of the close: at the end of the callback that we are in, if any, else by libuv.
+   */
+  #toldWhenClosed(): ((this: TcpHandle) => void) | undefined {
+    if (!this.owner && !this.#events) return undefined;
+    return closedWithin(this) ? undefined : onClosed;
   }
 
   /**
@@ -173,7 +245,8 @@ export class TcpSocket extends EventEmitter implements Wire, LargeReader {
     this.#peerName();
     this.destroyed = true;
     this.#reader.views?.release(this.#view, this);
-    this.removeAllListeners();
+    this.owner = null;
+    this.#events = null;
     this.#handle.owner = null;
     const options = { handle: this.#handle, allowHalfOpen: true, manualStart: true };
     const socket = new Socket(options);
@@ -181,9 +254,10 @@ export class TcpSocket extends EventEmitter implements Wire, LargeReader {
     return socket;
   }
 
-  /** Called when the handle is gone. */
+  /** Called when it is destroyed and whoever did that has returned. */
   closed(): void {
-    this.emit('close', this.#hadError);
+    this.owner?.wireClosed(this.#hadError);
+    this.#events?.emit('close', this.#hadError);
   }
 
   /** Called by the handle. */
@@ -191,23 +265,28 @@ export class TcpSocket extends EventEmitter implements Wire, LargeReader {
     if (length === 0 || this.destroyed) return undefined;
     if (length < 0) {
       this.#reading = false;
+      this.#started = false;
       if (length === UV_EOF) this.#ended();
       else this.destroy(errorOf(length));
       return undefined;
     }
     const memory = this.#memory;
     const isFull = length === memory.length;
-    const bytes =
-      isFull && memory instanceof Buffer ? memory : Buffer.from(memory.buffer, memory.byteOffset, length);
-    const { take } = this.#reader;
-    if (!take) this.emit('data', bytes);
-    else if (!take(bytes)) this.pause();
+    const bytes = isFull && memory instanceof Buffer ? memory : shortViews.of(memory, length);
+    const reader = this.#reader;
+    if (!reader.take) this.#tellData(bytes);
+    else if (!reader.take(bytes)) this.pause();
     if (this.destroyed) return undefined;
     this.#look(length, isFull);
     const next = this.#reader.memory(this.#view);
     if (next === memory) return undefined;
     this.#memory = next;
     return next;
+  }
+
+  #tellData(bytes: Buffer): void {
+    this.owner?.wireData?.(bytes);
+    this.#events?.emit('data', bytes);
   }
 
   /** Chooses the view of the next read. Whoever does not read on has a receiver that did not take everything. */
@@ -221,8 +300,8 @@ export class TcpSocket extends EventEmitter implements Wire, LargeReader {
 
   #ended(): void {
     this.readableEnded = true;
-    this.#handle.readStop();
-    this.emit('end');
+    this.owner?.wireEnded();
+    this.#events?.emit('end');
     if (this.#shutDown) this.destroy();
   }
 
@@ -266,7 +345,7 @@ export class TcpSocket extends EventEmitter implements Wire, LargeReader {
     this.#reader.views?.release(this.#view, this);
     if (!error) return;
     this.#hadError = true;
-    if (this.listenerCount('error') > 0) this.emit('error', error);
+    if (this.#events && this.#events.listenerCount('error') > 0) this.#events.emit('error', error);
   }
 
   #peerName(): Peer {
@@ -286,28 +365,32 @@ function onClosed(this: TcpHandle): void {
 function onConnected(this: HandleRequest, status: number): void {
   const settle = this.owner as (status: number) => void;
   this.owner = null;
-  settle(status);
+  enter();
+  try {
+    settle(status);
+  } finally {
+    leave();
+  }
 }
 
 function onShutDown(this: HandleRequest, status: number): void {
   const socket = this.owner as TcpSocket;
   this.owner = null;
-  socket.shutDown(status);
+  enter();
+  try {
+    socket.shutDown(status);
+  } finally {
+    leave();
+  }
 }
 
 function onRead(this: TcpHandle): Uint8Array | undefined {
-  return (this.owner as TcpSocket).read(rawTcp?.lastRead() ?? 0);
-}
-
-/** An error with its code, from a negative errno or a code. */
-function errorOf(status: number | string): Error {
-  const code = typeof status === 'string' ? status : codeOfStatus(status);
-  return Object.assign(new Error(code), { code });
-}
-
-/** The system's name of a negative errno: `ECONNREFUSED`. */
-function codeOfStatus(status: number): string {
-  return status === UV_EOF ? 'EOF' : getSystemErrorName(status);
+  enter();
+  try {
+    return (this.owner as TcpSocket).read(rawTcp?.lastRead() ?? 0);
+  } finally {
+    leave();
+  }
 }
 
 export interface TcpTarget {
@@ -332,6 +415,7 @@ export function connectTcp(
   const isV6 = address.includes(':');
   const handle = rawTcp.create();
   let open = true;
+  let reads = false;
   const close = () => {
     if (!open) return;
     open = false;
@@ -354,9 +438,15 @@ export function connectTcp(
       return;
     }
     open = false;
-    settled(new TcpSocket(handle, reader));
+    const socket = new TcpSocket(handle, reader, { reads });
+    settled(socket);
+    socket.begun();
   };
   request.oncomplete = onConnected;
   const status = isV6 ? handle.connect6(request, address, port) : handle.connect(request, address, port);
-  return status === 0 ? close : fail(status);
+  if (status !== 0) return fail(status);
+  // Watched for both from the start, since watching for one after the other costs a system call more. Nothing is read
+  // before the connection stands, and its owner says by then whether it wants to.
+  reads = handle.readStart() === 0;
+  return close;
 }

@@ -138,6 +138,19 @@ test('the best peer speaks the same protocol or none, and is never the agent', (
   assert.equal(bestPeer(runs.slice(0, 3), row('mastline'), 'cpuSecondsPerGB')?.proxy, 'danted');
 });
 
+test('where no peer speaks HTTP, the best of those with SOCKS5 stands beside it; for Shadowsocks nobody else does', () => {
+  const runs = [cpu('mastline', 1, 0.1), cpu('danted', 1, 0.7), cpu('v2ray', 1, 0.6)];
+  const asked = (protocol: Protocol) =>
+    bestPeer(runs, { ...row('mastline'), protocol }, 'cpuSecondsPerGB')?.proxy ?? null;
+  assert.equal(asked('http'), 'v2ray');
+  assert.equal(asked('shadowsocks'), null);
+  const own = { ...cpu('tinyproxy', 1, 0.9), protocol: 'http' as const };
+  assert.equal(
+    bestPeer([...runs, own], { ...row('mastline'), protocol: 'http' }, 'cpuSecondsPerGB')?.proxy,
+    'tinyproxy',
+  );
+});
+
 test('verdicts: aim, must, neither, and unknown when the peer was not measured', () => {
   const reached = (value: number) =>
     verdictsOf([cpu('mastline', 1, value), cpu('danted', 1, 1)]).map(one => one.reached);

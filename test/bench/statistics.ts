@@ -70,17 +70,31 @@ export function pairedRatio(
   return ratios.length === 0 ? null : { ratio: median(ratios), pairs: ratios.length };
 }
 
+/** Protocols whose open flows carry bytes as they are: behind the handshake nothing tells them apart. */
+const AS_THEY_ARE: readonly Protocol[] = ['socks5', 'http'];
+
 /**
  * The peer with the lowest median of a figure among those that may stand beside `row`: same scenario and protocol,
- * or a bare relay, which speaks none.
+ * or a bare relay, which speaks none. Where nobody of these was measured, those that carry bytes as they are do for
+ * each other.
  */
 export function bestPeer(runs: readonly Run[], row: RowKey, figure: Figure): RowKey | null {
+  const peers = rowsOf(runs).filter(
+    one => one.proxy !== 'mastline' && one.scenario === row.scenario && !sameRow(one, row),
+  );
+  const alike = peers.filter(one => one.protocol === row.protocol || one.proxy === 'haproxy');
+  const near = AS_THEY_ARE.includes(row.protocol)
+    ? peers.filter(one => AS_THEY_ARE.includes(one.protocol))
+    : [];
+  return lowest(runs, alike, figure) ?? lowest(runs, near, figure);
+}
+
+/** Of `rows`, the one with the lowest median of a figure; null when none has any. */
+function lowest(runs: readonly Run[], rows: readonly RowKey[], figure: Figure): RowKey | null {
   let best: { row: RowKey; value: number } | null = null;
-  for (const one of rowsOf(runs)) {
-    if (one.proxy === 'mastline' || one.scenario !== row.scenario || sameRow(one, row)) continue;
-    if (one.protocol !== row.protocol && one.proxy !== 'haproxy') continue;
-    const value = medianOf(runs, one, figure);
-    if (value !== null && value > 0 && (best === null || value < best.value)) best = { row: one, value };
+  for (const row of rows) {
+    const value = medianOf(runs, row, figure);
+    if (value !== null && value > 0 && (best === null || value < best.value)) best = { row, value };
   }
   return best?.row ?? null;
 }

@@ -110,6 +110,8 @@ export class SourceGuard {
 
   /** Toward zero. A cell is below it when a log-in came after its connect was forgiven. */
   #lower(at: number, by: number): void {
+    // Most are zero. One that becomes something else at this moment can wait for the next second.
+    if (this.#cells[at] === 0) return;
     const now = Atomics.load(this.#cells, at);
     if (now !== 0) Atomics.sub(this.#cells, at, now < 0 ? now : Math.min(now, by));
   }

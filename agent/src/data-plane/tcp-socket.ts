@@ -147,11 +147,13 @@ export class TcpSocket implements Wire, LargeReader {
   }
 
   rest(): void {
+    if (this.#resting) return;
     this.#resting = true;
     this.#readAsWanted();
   }
 
   wake(): void {
+    if (!this.#resting) return;
     this.#resting = false;
     this.#readAsWanted();
   }

@@ -177,7 +177,7 @@ function commandOf(byte: number | undefined): Socks5Command | null {
 
 /** The address of a request: `type` 1 and 4 are binary, 3 is a length byte and a name (RFC 1928 section 5). */
 function readHost(type: number, bytes: Buffer): string | null {
-  if (type === 0x01) return bytes.join('.');
+  if (type === 0x01) return `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}`;
   if (type === 0x04) return formatIpv6(bytes);
   return normalizeHost(bytes.toString('latin1', 1));
 }

@@ -4,8 +4,10 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { HoldMemory } from '@mastline/agent/data-plane/hold-memory';
 import { ReadMemory } from '@mastline/agent/data-plane/read-memory';
+import { ShortViews } from '@mastline/agent/data-plane/short-views';
 import { rawTcp } from '@mastline/agent/data-plane/tcp-handle';
 import { connectTcp, TcpSocket } from '@mastline/agent/data-plane/tcp-socket';
+import { closedWithin, enter, leave } from '@mastline/agent/data-plane/within-callback';
 import * as assert from 'uvu/assert';
 import { freePort } from '../../support/free-port';
 import { suite } from '../../support/suite';
@@ -67,6 +69,82 @@ if (!plain) {
     const error = await new Promise<unknown>(resolve => socket.write(Buffer.from('x'), resolve));
     assert.instance(error, Error);
     await origin.close();
+  });
+
+  test('what comes before its owner wants to read waits, although the handle was watched for it', async () => {
+    const origin = await startOrigin(socket => void socket.write('first'));
+    let heard = '';
+    const socket = await connectTo(origin.port, bytes => {
+      heard += bytes.toString();
+      return true;
+    });
+    if (!(socket instanceof TcpSocket)) throw new Error(socket);
+    for (let turn = 0; turn < 20; turn += 1) await new Promise(setImmediate);
+    assert.is(heard, '');
+    socket.resume();
+    while (heard.length < 5) await new Promise(setImmediate);
+    assert.is(heard, 'first');
+    socket.destroy();
+    await origin.close();
+  });
+
+  test('its owner is told of the end and of the close once each, and of no close that it was let go before', async () => {
+    const origin = await startOrigin(socket => {
+      socket.on('end', () => socket.end());
+      socket.resume();
+    });
+    const told: string[] = [];
+    const owner = {
+      wireEnded: () => void told.push('ended'),
+      wireClosed: (hadError: boolean) => void told.push(`closed ${hadError}`),
+    };
+    const socket = await connectTo(origin.port);
+    const other = await connectTo(origin.port);
+    if (!(socket instanceof TcpSocket && other instanceof TcpSocket)) throw new Error('not connected');
+    const closed = new Promise(resolve => socket.once('close', resolve));
+    socket.owner = owner;
+    other.owner = owner;
+    socket.resume();
+    socket.end();
+    await closed;
+    assert.equal(told, ['ended', 'closed false']);
+    other.owner = null;
+    other.destroy();
+    for (let turn = 0; turn < 20; turn += 1) await new Promise(setImmediate);
+    assert.equal(told, ['ended', 'closed false']);
+    await origin.close();
+  });
+
+  test('who dies within a callback is told of at its end, whoever joins meanwhile too, and by libuv outside of any', () => {
+    const told: string[] = [];
+    const one = (name: string, also?: () => void) => ({
+      closed: () => {
+        told.push(name);
+        also?.();
+      },
+    });
+    assert.is(closedWithin(one('outside')), false);
+    enter();
+    enter();
+    assert.ok(closedWithin(one('first', () => assert.ok(closedWithin(one('second'))))));
+    leave();
+    assert.equal(told, []);
+    leave();
+    assert.equal(told, ['first', 'second']);
+    assert.is(closedWithin(one('outside')), false);
+  });
+
+  test('views of short reads show what is in the memory now, of the memory that was asked for', () => {
+    const views = new ShortViews();
+    const [one, other] = [Buffer.from('abcdef'), Buffer.from('uvwxyz')];
+    const view = views.of(one, 3);
+    assert.is(view.toString(), 'abc');
+    one[0] = 0x41;
+    assert.ok(views.of(one, 3) === view);
+    assert.is(view.toString(), 'Abc');
+    assert.is(views.of(other, 3).toString(), 'uvw');
+    assert.is(views.of(one, 2).toString(), 'Ab');
+    assert.is(views.of(memory, 2_000).length, 2_000);
   });
 
   test('a reader that says stop gets no more until resume', async () => {

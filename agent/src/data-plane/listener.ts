@@ -52,7 +52,7 @@ export function listen(place: ListenPlace, { reads, admit, accepted }: Accepting
       server.removeAllListeners('error');
       // Errors of single accepts (out of descriptors): the connection is lost, the port stays.
       server.on('error', () => undefined);
-      takeHandles(server, (handle, noDelay) => {
+      takeHandles(server, BACKLOG, (handle, noDelay) => {
         const peer: Peer = {};
         handle.getpeername(peer);
         if (admit(peer.address ?? '')) accepted(new TcpSocket(handle, reader, { peer, noDelay }));

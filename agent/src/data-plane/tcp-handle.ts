@@ -115,25 +115,30 @@ function isClass<T>(value: unknown): value is Class<T> {
 
 /**
  * Hands every connection of a listening `server` on as a bare handle instead of as a `net.Socket`; `noDelay` says
- * whether its small writes go out at once. False when that cannot be done; the server's "connection" event then goes on
- * as ever. An accept that fails loses its connection.
+ * whether its small writes go out at once already. `backlog`: what the port was opened with. False when that cannot be
+ * done; the server's "connection" event then goes on as ever. An accept that fails loses its connection.
  */
 export function takeHandles(
   server: Server,
+  backlog: number,
   accepted: (handle: TcpHandle, noDelay: boolean) => void,
 ): boolean {
   const listening: unknown = '_handle' in server ? server._handle : null;
   if (!rawTcp || typeof listening !== 'object' || listening === null || !('onconnection' in listening))
     return false;
-  const noDelay = isInherited(listening);
+  const isInherited = inheritsNoDelay(listening);
+  // Those that the kernel completed before the port had the option, which are the first to be accepted.
+  let without = backlog + 1;
   listening.onconnection = (status: number, handle: TcpHandle | undefined) => {
-    if (status === 0 && handle) accepted(handle, noDelay);
+    if (status !== 0 || !handle) return;
+    if (without > 0) without -= 1;
+    accepted(handle, isInherited && without === 0);
   };
   return true;
 }
 
-/** Whether connections of a port have TCP_NODELAY from it; Linux copies the port's options (tcp(7) does not say so). */
-function isInherited(listening: object): boolean {
+/** Gives a port TCP_NODELAY; whether its connections have it then. Linux makes them as copies of the port. */
+function inheritsNoDelay(listening: object): boolean {
   if (process.platform !== 'linux' || !('setNoDelay' in listening)) return false;
   const { setNoDelay } = listening;
   return typeof setNoDelay === 'function' && setNoDelay.call(listening, true) === 0;

@@ -10,7 +10,7 @@ import { type LargeReader, type ReadMemory, SMALL, type View } from './read-memo
 import { ShortViews } from './short-views';
 import { codeOfStatus, errorOf, UV_EOF } from './system-error';
 import { type HandleRequest, rawTcp, type TcpHandle } from './tcp-handle';
-import type { Wire, WireEvents, WireOwner } from './wire';
+import type { Wire, WireEvent, WireOwner } from './wire';
 import { closedWithin, enter, leave } from './within-callback';
 
 export interface TcpReader {
@@ -55,7 +55,7 @@ export class TcpSocket implements Wire, LargeReader {
   readonly #handle: TcpHandle;
   readonly #reader: TcpReader;
   /** Made for who asks for events. */
-  #events: EventEmitter<WireEvents> | null = null;
+  #events: EventEmitter | null = null;
   #memory: Uint8Array;
   #view: View = SMALL;
   #slot: number | null = null;
@@ -87,15 +87,16 @@ export class TcpSocket implements Wire, LargeReader {
     handle.useUserBuffer(this.#memory);
   }
 
-  on<Event extends keyof WireEvents>(event: Event, listener: (...args: WireEvents[Event]) => void): this {
+  /** Events of wire.ts, for who is not the owner. */
+  on(event: WireEvent, listener: (...args: never[]) => void): this {
     this.#events ??= new EventEmitter();
-    this.#events.on<keyof WireEvents>(event, listener);
+    this.#events.on(event, listener as (...args: unknown[]) => void);
     return this;
   }
 
-  once<Event extends keyof WireEvents>(event: Event, listener: (...args: WireEvents[Event]) => void): this {
+  once(event: WireEvent, listener: (...args: never[]) => void): this {
     this.#events ??= new EventEmitter();
-    this.#events.once<keyof WireEvents>(event, listener);
+    this.#events.once(event, listener as (...args: unknown[]) => void);
     return this;
   }
 

@@ -20,16 +20,15 @@ export interface Wire {
   destroy(error?: Error): unknown;
   /** Closes with a reset. */
   resetAndDestroy(): unknown;
-  on<Event extends keyof WireEvents>(event: Event, listener: (...args: WireEvents[Event]) => void): unknown;
-  once<Event extends keyof WireEvents>(event: Event, listener: (...args: WireEvents[Event]) => void): unknown;
+  on(event: 'data', listener: (bytes: Buffer) => void): unknown;
+  on(event: 'end', listener: () => void): unknown;
+  on(event: 'error', listener: (error: Error) => void): unknown;
+  on(event: 'close', listener: (hadError: boolean) => void): unknown;
+  once(event: 'end', listener: () => void): unknown;
+  once(event: 'close', listener: (hadError: boolean) => void): unknown;
 }
 
-export interface WireEvents {
-  data: [bytes: Buffer];
-  end: [];
-  error: [error: Error];
-  close: [hadError: boolean];
-}
+export type WireEvent = 'data' | 'end' | 'error' | 'close';
 
 /** Who a wire belongs to, and is told what happens on it (wire-owner.ts). */
 export interface WireOwner {

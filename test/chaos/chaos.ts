@@ -56,7 +56,12 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   const notPlayed = whyNotPlayed(options.database);
   const possible = FAULTS.filter(fault => notPlayed[fault] === undefined);
   const { database, seed } = options;
-  const rig = new Rig({ database, seed, hasSmallDisk: notPlayed['fill-disk'] === undefined });
+  const rig = new Rig({
+    database,
+    seed,
+    hasSmallDisk: notPlayed['fill-disk'] === undefined,
+    hasBalancer: notPlayed['restart-balancer'] === undefined,
+  });
   const report: ChaosReport = {
     database,
     seed,

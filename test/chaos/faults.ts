@@ -1,5 +1,6 @@
 /** Each fault of plan.ts done to the rig, and mended; and which of them a machine or a database cannot play. */
 import { setTimeout as wait } from 'node:timers/promises';
+import { findTool } from '../support/tools';
 import type { Fault, Misfortune } from './plan';
 import { AGENT_CLOCK, CLOUD_CLOCKS, CLOUDS, type Rig } from './rig';
 import { whyNoSmallDisk } from './small-disk';
@@ -23,9 +24,12 @@ export function whyNotPlayed(database: 'server' | 'embedded'): Partial<Record<Fa
   const notPlayed: Partial<Record<Fault, string>> = {};
   const noDisk = whyNoSmallDisk();
   if (noDisk !== undefined) notPlayed['fill-disk'] = noDisk;
+  if (findTool('haproxy') === undefined)
+    notPlayed['restart-balancer'] = 'haproxy is missing: sudo apt-get install -y haproxy';
   if (database === 'embedded') {
     notPlayed['crash-database'] = 'the embedded database lives and dies with the cloud';
-    notPlayed['kill-one-cloud'] = notPlayed['restart-nats'] = 'the embedded database has one process';
+    for (const fault of ['kill-one-cloud', 'restart-nats', 'restart-balancer'] as const)
+      notPlayed[fault] = 'the embedded database has one process';
     notPlayed['jump-cloud-clock'] = 'the embedded database is read by the portal, and that by periods';
   }
   return notPlayed;
@@ -57,6 +61,10 @@ export async function befall(rig: Rig, { fault, atMs, lastsMs, choice }: Misfort
       await rig.nats?.kill();
       await wait(lastsMs);
       return rig.nats?.start();
+    case 'restart-balancer':
+      await rig.balancer?.kill();
+      await wait(lastsMs);
+      return rig.balancer?.start();
     case 'crash-database':
       return rig.withDatabase(async () => {
         await rig.postgres?.crash();

@@ -7,7 +7,7 @@ import { postgresPrograms } from './own-postgres';
 
 const HELP = `npm run chaos -- [--rounds N] [--seed S] [--first N] [--database server|embedded]
 
-Carries customers' traffic while agent, clouds, NATS and database are killed, the link between them is cut, left half-open and
+Carries customers' traffic while agent, clouds, HAProxy, NATS and database are killed, the link between them is cut, left half-open and
 stalled, batches are doubled, reordered, shortened and broken off, the agent's disk fills up and clocks jump. After
 each round the ledger must hold what the spool committed, to the byte; what was carried may exceed it only by the
 stated bound for each crash of the agent.
@@ -17,7 +17,7 @@ stated bound for each crash of the agent.
   --first N      number of the first round: --seed S --first 17 --rounds 1 plays round 17 of seed S again (1)
   --database D   server: a PostgreSQL cluster of the run's own; embedded: PGlite (server where it is installed)
 
-Ctrl-C ends the run after the round that is played. On PGlite there is one cloud process and no NATS. The full disk needs
+Ctrl-C ends the run after the round that is played. On PGlite there is one cloud process, no HAProxy and no NATS. The full disk needs
 root, to mount a small one.`;
 
 const { values } = parseArgs({

@@ -9,6 +9,7 @@ export const FAULTS = [
   'kill-cloud',
   'kill-one-cloud',
   'restart-nats',
+  'restart-balancer',
   'crash-database',
   'cut-link',
   'half-open-link',

@@ -1,5 +1,5 @@
 /**
- * The rig of a run: simulators, clouds, agent, their database, NATS, wicked link, small disk and clocks; it starts them, and
+ * The rig of a run: simulators, clouds, agent, their database, NATS, HAProxy, wicked link, small disk and clocks; it starts them, and
  * again after a fault, and ends them all. What befalls them is faults.ts, what is read of them books.ts.
  */
 import { randomBytes } from 'node:crypto';
@@ -18,6 +18,7 @@ import {
   startSimulators,
 } from '../../installer/local/product';
 import type { LoadTarget } from '../support/load';
+import { type OwnHaproxy, startOwnHaproxy } from '../support/own-haproxy';
 import { type OwnNats, startOwnNats } from '../support/own-nats';
 import { seeded } from '../support/random';
 import { tempDir } from '../support/temp';
@@ -39,6 +40,8 @@ export interface RigOptions {
   database: 'server' | 'embedded';
   seed: number;
   hasSmallDisk: boolean;
+  /** A HAProxy stands between the link and the clouds. */
+  hasBalancer: boolean;
 }
 
 /** The programs of a run and what stands between them. */
@@ -52,6 +55,7 @@ export class Rig {
   #simulators: Simulators | undefined;
   readonly #clouds: (Program | undefined)[] = [];
   #nats: OwnNats | undefined;
+  #balancer: OwnHaproxy | undefined;
   #agent: { program: Program; statusSocket: string } | undefined;
   #books: Books | undefined;
   #ports: number[] = [];
@@ -94,7 +98,10 @@ export class Rig {
     if (this.#nats === undefined) return;
     // Only now: the demo is the first one's, and what a new node shall be is set when it enrols there.
     for (let which = 1; which < CLOUDS; which += 1) await this.bringCloud(which);
-    this.#link.clouds = this.#ports.slice(0, CLOUDS);
+    const [first = 0, second = 0, port = 0] = [...this.#ports.slice(0, CLOUDS), ...(await freePorts(1))];
+    if (this.#options.hasBalancer)
+      this.#balancer = await startOwnHaproxy({ folder: this.#data.at('.'), port, clouds: [first, second] });
+    this.#link.clouds = this.#balancer === undefined ? [first, second] : [port];
   }
 
   nothingPlayed(): WickedLink['played'] {
@@ -133,6 +140,7 @@ export class Rig {
       () => Promise.all(this.#clouds.map(each => each?.stop(STOP_MS))),
       () => this.#simulators?.program.stop(STOP_MS),
       () => this.#link?.close(),
+      () => this.#balancer?.kill(),
       () => this.#nats?.kill(),
       () => this.#postgres?.remove(),
       () => this.#disk?.unmount(),
@@ -160,6 +168,10 @@ export class Rig {
   /** By number; the first is that with the demo. */
   get clouds(): readonly (Program | undefined)[] {
     return this.#clouds;
+  }
+
+  get balancer(): OwnHaproxy | undefined {
+    return this.#balancer;
   }
 
   get nats(): OwnNats | undefined {

@@ -9,8 +9,8 @@ import { postgresPrograms } from '../chaos/own-postgres';
 import { suite } from '../support/suite';
 import { missingTools } from '../support/tools';
 
-const SEED = Number(process.env.CHAOS_SEED ?? 980);
-/** Of seed 980 these meet each fault: those of several processes and their database on PostgreSQL. */
+const SEED = Number(process.env.CHAOS_SEED ?? 2027);
+/** Of seed 2027 these meet each fault: those of several processes and their database on PostgreSQL. */
 const ROUNDS = { server: 3, embedded: 3 };
 const FIRST = { server: 1, embedded: 1 };
 const test = suite('a short chaos');

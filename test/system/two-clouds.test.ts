@@ -5,9 +5,7 @@
  * connection to the other process: the agent's, since nobody else asks then.
  */
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -25,15 +23,14 @@ import {
 import { eventually } from '../support/eventually';
 import { freePort } from '../support/free-port';
 import { type Load, startLoad } from '../support/load';
+import { type OwnHaproxy, startOwnHaproxy } from '../support/own-haproxy';
 import { type OwnNats, startOwnNats } from '../support/own-nats';
 import { databaseKinds, type TestDatabase, testDatabase } from '../support/postgres';
 import { seeded } from '../support/random';
 import { suite } from '../support/suite';
 import { tempDir } from '../support/temp';
-import { findTool } from '../support/tools';
 
 const test = suite('two clouds behind HAProxy', { needs: ['haproxy', 'nats-server'] });
-const SHIPPED = join(import.meta.dirname, '../../installer/cloud/haproxy.cfg');
 const DEADLINE = { deadlineMs: 120_000 };
 const STOP_MS = 5_000;
 const SLOTS = 2;
@@ -44,11 +41,11 @@ let folder: Awaited<ReturnType<typeof tempDir>>;
 let dataDir: DataDir;
 let database: TestDatabase;
 let nats: OwnNats;
-let haproxy: ChildProcess;
+let haproxy: OwnHaproxy;
 let simulators: Simulators;
 let agent: { program: Program; statusSocket: string };
 const clouds: Program[] = [];
-const ports = { balancer: 0, clouds: [0, 0], endpoints: [] as number[] };
+const ports = { balancer: 0, clouds: [0, 0] as [number, number], endpoints: [] as number[] };
 const secretKey = randomBytes(32).toString('base64');
 
 test.before(async () => {
@@ -62,7 +59,11 @@ test.before(async () => {
   ports.clouds = [await freePort(), await freePort()];
   for (let at = 0; at < 2 * SLOTS; at += 1) ports.endpoints.push(await freePort());
   simulators = await startSimulators({ dataDir, kind: 'rootless', modems: SLOTS });
-  haproxy = startHaproxy();
+  haproxy = await startOwnHaproxy({
+    folder: folder.path,
+    port: ports.balancer,
+    clouds: ports.clouds,
+  });
   await startOne(0);
   const { claimCode } = readDemo(dataDir.at('demo.json'));
   await eventually(async () => (await sessions())[0] !== undefined, 'HAProxy answers');
@@ -82,7 +83,7 @@ test.after(async () => {
   await agent?.program.stop(STOP_MS);
   for (const cloud of clouds) await cloud?.stop(STOP_MS);
   await simulators?.program.stop(STOP_MS);
-  haproxy?.kill('SIGKILL');
+  await haproxy?.kill();
   await nats?.kill();
   await database?.drop();
   dataDir?.release();
@@ -115,31 +116,11 @@ async function startOne(which: number): Promise<void> {
         });
 }
 
-/** The file as it is, but for what is this run's: where it listens, where the clouds are, a socket to ask it. */
-function startHaproxy(): ChildProcess {
-  const changes: [string, string][] = [
-    ['bind :443 ssl crt /etc/haproxy/mastline.pem alpn http/1.1', `bind 127.0.0.1:${ports.balancer}`],
-    ['server cloud-1 cloud-1:8480', `server cloud-1 127.0.0.1:${ports.clouds[0]}`],
-    ['server cloud-2 cloud-2:8480', `server cloud-2 127.0.0.1:${ports.clouds[1]}`],
-    // As many as any machine lets it have.
-    ['maxconn 30000', 'maxconn 500'],
-    ['\nglobal\n', `\nglobal\n    stats socket ${folder.path}/haproxy.sock mode 600\n`],
-  ];
-  let text = readFileSync(SHIPPED, 'utf8');
-  for (const [shipped, here] of changes) {
-    assert.equal(text.split(shipped).length, 2, `haproxy.cfg has ${JSON.stringify(shipped)} once`);
-    text = text.replace(shipped, here);
-  }
-  const file = join(folder.path, 'haproxy.cfg');
-  writeFileSync(file, text);
-  return spawn(findTool('haproxy') ?? '', ['-db', '-f', file], { stdio: 'ignore' });
-}
-
 /** Connections that HAProxy has to each cloud now; when nobody asks the portal these are agents. */
 async function sessions(): Promise<number[]> {
   const table = await new Promise<string>(resolve => {
     let text = '';
-    const socket = connect(join(folder.path, 'haproxy.sock'), () => socket.write('show stat clouds 4 -1\n'));
+    const socket = connect(haproxy.statsSocket, () => socket.write('show stat clouds 4 -1\n'));
     socket.setEncoding('utf8').on('data', chunk => {
       text += chunk;
     });

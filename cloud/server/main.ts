@@ -3,13 +3,16 @@
  * 3 seconds of SIGTERM or SIGINT. What it consists of is cloud.ts. `main.js rebuild-rollups [flags]` is a repair, see
  * ledger/rollups.ts.
  */
+import './old-garbage';
 import { systemClock } from '@mastline/shared/base/clock';
 import { CodedError } from '@mastline/shared/base/coded-error';
+import { giveBackMemory } from '@mastline/shared/base/give-back-memory';
 import { type Cloud, startCloud } from './cloud';
 import { readConfig } from './config';
 import { openDatabase } from './db/database';
 import { migrate } from './db/migrate';
 import { inTransaction } from './db/transaction';
+import { giveBackWhenCalm } from './first-garbage';
 import { rebuildRollups } from './ledger/rollups';
 import { createLog } from './log';
 import { startTracing } from './observe/tracing';
@@ -57,6 +60,12 @@ async function main(): Promise<void> {
   if (process.env.MASTLINE_SUPERVISED === '1') process.stdin.resume().once('close', () => stop('SIGTERM'));
 
   cloud = await startCloud(config, log);
+  const { gateway } = cloud;
+  giveBackWhenCalm({
+    clock: systemClock,
+    arriving: () => gateway.arrivals.arriving,
+    giveBack: giveBackMemory,
+  });
   log.info({ url: cloud.url, database: cloud.services.db.kind }, 'cloud is ready');
   process.stdout.write(
     `${JSON.stringify({ ready: true, url: cloud.url, ...(cloud.metricsUrl && { metrics: cloud.metricsUrl }) })}\n`,

@@ -23,14 +23,15 @@ import { CloudProcess } from './cloud-process';
 import { enrolFleet } from './enrol-fleet';
 import type { FleetShape } from './identity';
 import { type Knobs, readKnobs } from './knobs';
+import { curveText, median, percentile, probe } from './measures';
 import type { FromGenerator, GeneratorFigures, ToGenerator } from './messages';
 
 /** The first greetings write what each node has; how fast that goes is the database's disk's. */
 const RAMP_SPARE_MS = 300_000;
 const SETTLE_DEADLINE_MS = 180_000;
 const RESULT_DEADLINE_MS = 60_000;
-const PROBE_EVERY_MS = 200;
-const PROBE_DEADLINE_MS = 30_000;
+/** Spools that hold a tenth of a commit of all: what came up with the nodes is stored. */
+const CAUGHT_UP = 0.1;
 
 type Result = Extract<FromGenerator, { is: 'result' }>;
 
@@ -88,6 +89,10 @@ async function simulate(knobs: Knobs): Promise<boolean> {
       until: () => figures().connected >= knobs.nodes * 0.995,
     });
     const connected = figures().connected;
+    await watch({
+      ...{ cloud, figures, knobs, label: 'catching up', ms: SETTLE_DEADLINE_MS },
+      until: now => now.committed - now.acknowledged < knobs.nodes * knobs.modems * CAUGHT_UP,
+    });
 
     const third = (knobs.seconds * 1000) / 3;
     const rss: number[] = [];
@@ -111,9 +116,8 @@ async function simulate(knobs: Knobs): Promise<boolean> {
       await cloud.stop(knobs.restart === 'kill' ? 'SIGKILL' : 'SIGTERM');
       await cloud.start();
       const startedAt = performance.now();
-      const idleAgain = cloud.rss();
       say(`it was away for ${round((startedAt - downAt) / 1000)} s`);
-      const probing = probe(`${url}/healthz`);
+      const probing = probe(`${url}/healthz`, fault => run.faults.push(fault));
       await watch({
         cloud,
         figures,
@@ -132,7 +136,7 @@ async function simulate(knobs: Knobs): Promise<boolean> {
       const again: number[] = [];
       const all = { cloud, figures, knobs, label: 'all back', ms: third };
       await watch({ ...all, each: () => again.push(cloud.rss()) });
-      rssAgain = (median(again) - idleAgain) / Math.max(1, figures().connected);
+      rssAgain = (median(again) - idleRss) / Math.max(1, figures().connected);
     } else await watch({ cloud, figures, knobs, label: 'all back', ms: third });
     const reconnects = [...run.reconnectSeconds];
 
@@ -166,9 +170,15 @@ async function simulate(knobs: Knobs): Promise<boolean> {
     const report = {
       nodes: knobs.nodes,
       connected,
+      /**
+       * By how much the process is larger than when it had just become ready, for each node: the median of the time in which
+       * all are there, have been greeted, are caught up with and send their usage. What the process loads after it was
+       * ready, whether nodes come or not, is counted as theirs: some 20 MB, which tells with few nodes.
+       */
       rssBytesPerNode: Math.round((median(rss) - idleRss) / Math.max(1, connected)),
       rssBytes: median(rss),
-      /** Of the process that was started again, without what the garbage of first greetings has left behind. */
+      rssBytesIdle: idleRss,
+      /** The same of the process that was started again: nothing of its nodes was new to it. */
       rssBytesPerNodeAfterRestart: rssAgain === null ? null : Math.round(rssAgain),
       recordsPerSecond: round(steadyRate),
       cloudCpuPerSecond: round(cpuPerSecond, 2),
@@ -304,53 +314,11 @@ async function watch(options: {
   if (process.stdout.isTTY) process.stdout.write('\n');
 }
 
-/** Asks again and again, one after the other, as a person's browser would: how long it takes is what a person feels. */
-function probe(url: string): { end(): Promise<number[]> } {
-  const times: number[] = [];
-  let over = false;
-  const asking = (async () => {
-    while (!over) {
-      const begun = performance.now();
-      try {
-        await (await fetch(url, { signal: AbortSignal.timeout(PROBE_DEADLINE_MS) })).text();
-      } catch (error) {
-        run.faults.push(`${url} did not answer while nodes came back: ${error}`);
-        return;
-      }
-      times.push(performance.now() - begun);
-      await wait(PROBE_EVERY_MS);
-    }
-  })();
-  return {
-    async end() {
-      over = true;
-      await asking;
-      return times;
-    },
-  };
-}
-
-/** A dozen points of the curve, for people. */
-function curveText(curve: readonly { second: number; connected: number }[]): string {
-  const step = Math.max(1, Math.ceil(curve.length / 12));
-  return curve
-    .filter((_, index) => index % step === 0 || index === curve.length - 1)
-    .map(({ second, connected }) => `${Math.round(second)} s ${connected}`)
-    .join(', ');
-}
-
 function reopened(dataDir: string) {
   return openDatabase({ databaseUrl: null, dataDir, log: pino({ level: 'silent' }) });
 }
 
 const say = (text: string) => console.log(text);
-const median = (values: number[]) => percentile(values, 0.5);
-
-function percentile(values: readonly number[], share: number): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0;
-}
-
 // A fault ends every wait, and what was started is ended and dropped as at the end of a run.
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.on(signal, () => run.faults.push(`interrupted by ${signal}`));

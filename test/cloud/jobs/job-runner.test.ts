@@ -1,5 +1,6 @@
 /** Jobs: each due run once however many processes look, taken over from one that died, tried again after a failure. */
 import assert from 'node:assert/strict';
+import { migrationFiles } from '@mastline/cloud/server/db/migrate';
 import { inTransaction } from '@mastline/cloud/server/db/transaction';
 import { type Job, JobRunner, LEASE_MS } from '@mastline/cloud/server/jobs/job-runner';
 import { ensurePartitions, orderClosedWeeks, partitionsOf } from '@mastline/cloud/server/ledger/partitions';
@@ -160,6 +161,24 @@ test('a run that fails is tried again a few times, and a job that fails does not
   }
 });
 
+test('weeks that were put in order before they were packed are done once more', async () => {
+  const script = migrationFiles().find(file => file.name.endsWith('_pack_closed_weeks'))?.sql;
+  assert.ok(script);
+  for (const { database } of databases) {
+    const { db } = database;
+    await ensurePartitions(db, Date.UTC(2024, 0, 10));
+    const first = await orderClosedWeeks(db, Date.UTC(2024, 0, 20));
+    assert.deepEqual(first, ['usage_rollups_2024_01_08']);
+    assert.deepEqual(await orderClosedWeeks(db, Date.UTC(2024, 0, 20)), []);
+    await db.pool.query(script);
+    assert.deepEqual(await orderClosedWeeks(db, Date.UTC(2024, 0, 20)), first);
+    // Nothing of it is left for the tests that follow.
+    for (const table of ['usage_rollups', 'usage_records', 'connection_logs'] as const)
+      for (const { name, to } of await partitionsOf(db, table))
+        if (to < Date.UTC(2025, 0, 1)) await db.pool.query(`DROP TABLE ${name}`);
+  }
+});
+
 test('retention removes whole months and weeks, and a rebuild leaves alone what it cannot make again', async () => {
   for (const { database } of databases) {
     const { db } = database;
@@ -187,6 +206,15 @@ test('retention removes whole months and weeks, and a rebuild leaves alone what 
       'usage_rollups_2025_12_15',
     ]);
     assert.deepEqual(await orderClosedWeeks(db, T0), [], 'each week once');
+    const storage = await db.pool.query<{ name: string; options: string[] }>(
+      `SELECT relname AS name, reloptions AS options FROM pg_class
+        WHERE relname IN ('usage_rollups_2025_12_15', 'usage_rollups_2026_11_23') ORDER BY relname`,
+    );
+    assert.deepEqual(
+      storage.rows.map(row => row.options),
+      [['fillfactor=100'], ['fillfactor=70']],
+      'a week that is over is packed, one that grows has room',
+    );
     assert.deepEqual(await applyRetention(db, DEFAULT_RETENTION, T0), [], 'a year is kept');
 
     const later = Date.UTC(2027, 2, 5);

@@ -239,6 +239,7 @@ async function startOn(
         {
           ...figures,
           eventLoop,
+          cluster: () => cluster.figures(),
           now: () => clock.now(),
           jobs: () => toldOrNull(services, 'the age of jobs', lastSuccesses(services.db)),
           alerts: () => toldOrNull(services, 'open alerts', openAlerts(services.db)),

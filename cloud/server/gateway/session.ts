@@ -6,7 +6,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '@mastline/shared/base/clock';
-import { messageOf } from '@mastline/shared/base/coded-error';
+import { CodedError, messageOf } from '@mastline/shared/base/coded-error';
 import { CLOSE } from '@mastline/shared/wire/close-codes';
 import { decodeUplink, encodeDownlink } from '@mastline/shared/wire/codec';
 import { type DownlinkBody, type DownlinkKind, downlink } from '@mastline/shared/wire/downlink';
@@ -198,6 +198,8 @@ export class AgentSession implements AgentLink {
         if (this.#socket.bufferedAmount > MAX_UNREAD_BYTES) await this.#answersRead();
         if (!this.#closing) await this.#handle(text);
       } catch (error) {
+        // Too much waits for the database (`ledger/busy`, `db/busy`), and the like.
+        if (error instanceof CodedError) this.#frame.tallies.refusals.add(error.code);
         this.#frame.log.error({ ...this.#named, err: error }, 'an agent message could not be handled');
         this.close(INTERNAL_ERROR, 'fault in the cloud; send again later');
       } finally {

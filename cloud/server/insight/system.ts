@@ -33,7 +33,7 @@ export async function readSystem(services: Services): Promise<SystemView> {
   const minutes = await readMinutes(db.pool, new Date(firstMinute));
   const refusals = await readRefusals(db.pool, new Date(at - WEEK_MS));
   const jobs = await readJobs(services, at);
-  const database = await readSizes(db);
+  const database = await sizesOf(services);
   const sum = (of: (each: (typeof processes)[number]) => number) =>
     processes.reduce((total, each) => total + of(each), 0);
   return {
@@ -138,6 +138,19 @@ async function readJobs(services: Services, at: number): Promise<JobView[]> {
 }
 
 /** Sizes as the database itself counts them; rows are its estimate, null before it has made one. */
+/** Asking for sizes looks at every file of the database: the page may ask every few seconds, the answer is this old at most. */
+const SIZES_LIFETIME_MS = MINUTE_MS;
+const lastSizes = new WeakMap<Database, { readMs: number; sizes: SystemView['database'] }>();
+
+async function sizesOf({ db, clock }: Pick<Services, 'db' | 'clock'>): Promise<SystemView['database']> {
+  const last = lastSizes.get(db);
+  const now = clock.monotonicMs();
+  if (last !== undefined && now - last.readMs < SIZES_LIFETIME_MS) return last.sizes;
+  const sizes = await readSizes(db);
+  lastSizes.set(db, { readMs: now, sizes });
+  return sizes;
+}
+
 async function readSizes(db: Database): Promise<SystemView['database']> {
   const { rows } = await db.pool.query<{
     name: string;

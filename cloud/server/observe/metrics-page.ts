@@ -18,6 +18,7 @@ export interface MetricsSources {
   writer(): WriterFigures;
   pool(): PoolFigures;
   liveStreams(): number;
+  cluster(): ClusterFigures;
   /** When each job last succeeded, in any process; null when the database does not say. */
   jobs(): Promise<{ job: string; succeededAt: number }[] | null>;
   /** Alerts that nobody and nothing has resolved; null when the database does not say. */
@@ -58,6 +59,16 @@ export interface PoolFigures {
   idle: number;
   /** Queries that wait for a connection. */
   waiting: number;
+}
+
+/** Of several processes that are one cloud; `none`: this one is alone. */
+export interface ClusterFigures {
+  bus: 'none' | 'up' | 'away';
+  /** Other processes that are heard, and the nodes that they hold. */
+  peers: number;
+  nodesElsewhere: number;
+  /** Messages of others that were not understood, by reason. */
+  refused: Readonly<Record<string, number>>;
 }
 
 interface Value {
@@ -150,6 +161,18 @@ export async function metricsPage(sources: MetricsSources): Promise<string> {
   gauge('link_unread_bytes', 'Bytes for agents that their sockets have not taken.', link.unreadBytes);
   gauge('link_arriving', 'Nodes that are being let in.', link.arriving);
   counter('link_told_later_total', 'Times that nodes were told to come later.', link.toldToComeLater);
+
+  const cluster = sources.cluster();
+  if (cluster.bus !== 'none') {
+    gauge('cluster_bus_up', '1 while NATS is reached, else 0.', cluster.bus === 'up' ? 1 : 0);
+    gauge('cluster_peers', 'Other processes of this cloud that are heard.', cluster.peers);
+    gauge('cluster_nodes_elsewhere', 'Nodes that other processes hold.', cluster.nodesElsewhere);
+    counter(
+      'cluster_messages_refused_total',
+      'Messages of other processes that were not understood, by reason.',
+      Object.entries(cluster.refused).map(([reason, value]) => ({ labels: { reason }, value })),
+    );
+  }
 
   const pool = sources.pool();
   gauge('database_connections', 'Connections to the database.', [

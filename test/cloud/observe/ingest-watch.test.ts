@@ -128,6 +128,20 @@ for (const kind of await databaseKinds()) {
       assert.equal(view.ingest.minutes.length, 60);
       assert.equal(view.ingest.minutes.at(-1)?.stored, 4);
       assert.ok(view.database.bytes > 1e6);
+      await services.db.pool.query(
+        'CREATE TABLE ballast AS SELECT repeat(md5(i::text), 20) FROM generate_series(1, 2000) i',
+      );
+      try {
+        assert.equal(
+          (await readSystem(services)).database.bytes,
+          view.database.bytes,
+          'sizes are a minute old at most',
+        );
+        await services.clock.advance(60_000);
+        assert.ok((await readSystem(services)).database.bytes > view.database.bytes);
+      } finally {
+        await services.db.pool.query('DROP TABLE ballast');
+      }
       assert.deepEqual(
         view.database.tables.map(table => table.name),
         ['usage_records', 'usage_rollups', 'usage_rollups_daily'],

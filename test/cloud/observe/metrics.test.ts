@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { openMetricsServer } from '@mastline/cloud/server/observe/metrics-server';
 import { Counts, LatenciesBy } from '@mastline/cloud/server/observe/tallies';
+import { CodedError } from '@mastline/shared/base/coded-error';
 import { uuidv7 } from '@mastline/shared/domain/uuid';
 import { CLOSE } from '@mastline/shared/wire/close-codes';
 import { authorizationFor, challenge, connect, openLink } from '../../support/cloud-agent';
@@ -74,6 +75,44 @@ test(
   },
   { deadlineMs: 60_000 },
 );
+
+test('a batch for which the ledger has no room is counted by its code', async () => {
+  const before = await scrape();
+  const { usage } = cloud.services;
+  const write = usage.write.bind(usage);
+  const { node } = world.rival;
+  const epoch = uuidv7();
+  const { link } = await connect(cloud.url, node, { epoch });
+  usage.write = () =>
+    Promise.reject(new CodedError('ledger/busy', 'too many records wait', { retryable: true }));
+  try {
+    link.send('usage-batch', { epoch, records: [usageRecord(world.rival, 1, { at: Date.now() })] });
+    assert.equal((await link.closed).code, 1011);
+  } finally {
+    usage.write = write;
+  }
+  const name = 'mastline_refusals_total{code="ledger/busy"}';
+  assert.equal(((await scrape()).get(name) ?? 0) - (before.get(name) ?? 0), 1);
+});
+
+test('of other processes there is nothing while there are none, else whether they are reached and what they hold', async () => {
+  assert.ok(![...(await scrape()).keys()].some(name => name.startsWith('mastline_cluster_')));
+  const { cluster } = cloud.services;
+  const figures = cluster.figures.bind(cluster);
+  cluster.figures = () => ({
+    ...{ bus: 'away', awayMs: 5_000, peers: 2, nodesElsewhere: 71 },
+    refused: { version: 3 },
+  });
+  try {
+    const series = await scrape();
+    assert.equal(series.get('mastline_cluster_bus_up'), 0);
+    assert.equal(series.get('mastline_cluster_peers'), 2);
+    assert.equal(series.get('mastline_cluster_nodes_elsewhere'), 71);
+    assert.equal(series.get('mastline_cluster_messages_refused_total{reason="version"}'), 3);
+  } finally {
+    cluster.figures = figures;
+  }
+});
 
 test('requests and procedures are counted by class, whatever the address says', async () => {
   const before = await scrape();

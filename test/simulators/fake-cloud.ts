@@ -300,12 +300,16 @@ export class FakeCloud {
       };
       if (!this.misbehave.firstDay) {
         welcome.silenceLimitMs = silenceLimitOf(message.body.pingIntervalMs ?? PING_INTERVAL_MS);
-        welcome.takes = ['rotation-report'];
+        welcome.takes = ['rotation-report', 'event-batch'];
       }
       session.sendRaw(JSON.stringify({ v: this.misbehave.version, kind: 'welcome', body: welcome }));
     }
     if (message.kind === 'ping' && !this.misbehave.ignorePings)
       session.send('pong', { at: message.body.at, now });
+    if (message.kind === 'event-batch') {
+      const { epoch, stream, first, events, flows } = message.body;
+      session.send('event-ack', { epoch, stream, mark: first + (events ?? flows ?? []).length - 1 });
+    }
     if (message.kind === 'usage-batch')
       desk.take(message.body, {
         reply: reply => session.sendRaw(JSON.stringify({ v: 1, ...reply })),

@@ -1,15 +1,14 @@
 /**
- * What events may cost a metered link: a bucket that fills over the month, so that no 30 days in a row cost more than
- * METERED_EVENT_BYTES, and events about the node are not starved by those about flows. Pure but for the clock.
+ * What events may cost a metered link: METERED_EVENT_BYTES in 30 days (month-budget.ts), of which those about the node
+ * are not starved by those about flows. Pure but for the clock.
  */
 import type { Clock } from '@mastline/shared/base/clock';
 import type { EventStream } from '@mastline/shared/domain/node-event';
 import { METERED_EVENT_BYTES } from '@mastline/shared/wire/limits';
+import { MonthBudget } from './month-budget';
 
-const MONTH_MS = 30 * 86_400_000;
 /** What the bucket holds: saved up while nothing happens, and together with what flows in a month, the month's bytes. */
 export const BUDGET_BURST_BYTES = METERED_EVENT_BYTES / 10;
-const BYTES_PER_MS = (METERED_EVENT_BYTES - BUDGET_BURST_BYTES) / MONTH_MS;
 /** Flow summaries leave so much for what happens to the node. */
 export const KEPT_FOR_EVENTS = BUDGET_BURST_BYTES / 2;
 /** In the bucket at the start: enough to say why it started. An agent that starts again and again spends this each time. */
@@ -21,26 +20,24 @@ export const BUDGET_START_BYTES = 2_000;
 export const BATCH_OVERHEAD_BYTES = 600;
 
 export class EventBudget {
-  readonly #clock: Clock;
-  #bytes = BUDGET_START_BYTES;
-  #atMs: number;
+  readonly #month: MonthBudget;
 
   constructor(clock: Clock) {
-    this.#clock = clock;
-    this.#atMs = clock.monotonicMs();
+    this.#month = new MonthBudget({
+      clock,
+      monthBytes: METERED_EVENT_BYTES,
+      burstBytes: BUDGET_BURST_BYTES,
+      startBytes: BUDGET_START_BYTES,
+    });
   }
 
   /** Whether a batch of `frameBytes` may go now. */
   allows(stream: EventStream, frameBytes: number): boolean {
-    const now = this.#clock.monotonicMs();
-    this.#bytes = Math.min(BUDGET_BURST_BYTES, this.#bytes + (now - this.#atMs) * BYTES_PER_MS);
-    this.#atMs = now;
-    const floor = stream === 'flows' ? KEPT_FOR_EVENTS : 0;
-    return this.#bytes - frameBytes - BATCH_OVERHEAD_BYTES >= floor;
+    return this.#month.allows(frameBytes + BATCH_OVERHEAD_BYTES, stream === 'flows' ? KEPT_FOR_EVENTS : 0);
   }
 
   /** It went. */
   spend(frameBytes: number): void {
-    this.#bytes -= frameBytes + BATCH_OVERHEAD_BYTES;
+    this.#month.spend(frameBytes + BATCH_OVERHEAD_BYTES);
   }
 }

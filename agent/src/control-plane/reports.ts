@@ -1,7 +1,7 @@
 /**
  * Tells the cloud how the slots are: all of them at once when something changed and every half minute, and figures
- * of the moment as often as the cloud asked. On a metered link much more seldom, and no figures. Never the base of a
- * bill; dropped, not queued, when the link is busy.
+ * of the moment as often as the cloud asked. On a metered link much more seldom, only what is new, within the bytes of a
+ * month, and no figures. Never the base of a bill; dropped, not queued, when the link is busy.
  */
 import type { Clock, Timer } from '@mastline/shared/base/clock';
 import { problemsOf } from '@mastline/shared/base/problems';
@@ -9,6 +9,7 @@ import type { SlotFigures, SlotReport } from '@mastline/shared/domain/modem';
 import { uplink } from '@mastline/shared/wire/uplink';
 import type { Log } from '../observe/log';
 import type { LinkSession } from './link-session';
+import { MonthBudget } from './month-budget';
 
 interface Pace {
   /** All slots are told so often though nothing changed, milliseconds. */
@@ -28,6 +29,13 @@ const METERED_PACE: Pace = {
   changeGapMs: 15 * 60_000,
   live: false,
 };
+/**
+ * What changes of modems may cost a metered link in 30 days, bytes on the wire; the first few are told at once. A value
+ * that creeps, or a modem that flaps for weeks, is then told a few times a day, beside the two reports of each day.
+ */
+const METERED_CHANGE_BYTES = { monthBytes: 150_000, burstBytes: 16_000, startBytes: 16_000 };
+/** A report beside its own bytes: WebSocket, TLS and TCP headers by IPv6, and the acknowledgement. */
+const REPORT_OVERHEAD_BYTES = 200;
 /** The cloud may not ask for live figures more often than this. */
 const MIN_LIVE_MS = 500;
 
@@ -50,10 +58,17 @@ export class Reports {
   #soon: Timer | undefined;
   #counting = false;
   #toldAtMs = Number.NEGATIVE_INFINITY;
+  /** The slots as they were told last, as text. */
+  #told = '';
+  /** Of changes; null where they cost nothing. */
+  readonly #budget: MonthBudget | null;
 
   constructor(options: ReportsOptions) {
     this.#options = options;
     this.#pace = options.metered ? METERED_PACE : PACE;
+    this.#budget = options.metered
+      ? new MonthBudget({ clock: options.clock, ...METERED_CHANGE_BYTES })
+      : null;
     options.modems.onChange(() => this.#changed());
   }
 
@@ -61,6 +76,7 @@ export class Reports {
   begin(session: LinkSession, liveReportMs: number): void {
     this.end();
     this.#session = session;
+    this.#told = '';
     const { clock } = this.#options;
     this.#tellSlots();
     this.#timers.push(clock.every(this.#pace.everyMs, () => this.#tellSlots()));
@@ -82,19 +98,37 @@ export class Reports {
     const gapMs = this.#toldAtMs + changeGapMs - clock.monotonicMs();
     this.#soon ??= clock.after(Math.max(changeDelayMs, gapMs), () => {
       this.#soon = undefined;
-      this.#tellSlots();
+      this.#tellChange();
     });
+  }
+
+  /** What changed and changed back meanwhile is no news on a metered link. */
+  #tellChange(): void {
+    const budget = this.#budget;
+    if (budget === null) return this.#tellSlots();
+    const text = JSON.stringify(this.#options.modems.slots());
+    if (text === this.#told) return;
+    // A box with more modems than a burst has room for waits for a whole burst.
+    const bytes = Math.min(METERED_CHANGE_BYTES.burstBytes, Buffer.byteLength(text) + REPORT_OVERHEAD_BYTES);
+    const waitMs = budget.waitMs(bytes);
+    if (waitMs > 0) {
+      this.#soon = this.#options.clock.after(waitMs, () => {
+        this.#soon = undefined;
+        this.#tellChange();
+      });
+      return;
+    }
+    budget.spend(bytes);
+    this.#tellSlots();
   }
 
   #tellSlots(): void {
     this.#toldAtMs = this.#options.clock.monotonicMs();
-    const report = uplink['modem-report'].safeParse({
-      at: Math.floor(this.#options.now()),
-      slots: this.#options.modems.slots(),
-    });
+    const slots = this.#options.modems.slots();
+    const report = uplink['modem-report'].safeParse({ at: Math.floor(this.#options.now()), slots });
     // A report that breaks the protocol would make the cloud close the link, again and again.
-    if (!report.success) this.#unfit('modem-report', problemsOf(report.error));
-    else this.#session?.send('modem-report', report.data);
+    if (!report.success) return this.#unfit('modem-report', problemsOf(report.error));
+    if (this.#session?.send('modem-report', report.data) === 'sent') this.#told = JSON.stringify(slots);
   }
 
   async #tellFigures(): Promise<void> {

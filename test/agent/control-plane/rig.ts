@@ -5,6 +5,7 @@ import { cloudTime } from '@mastline/agent/control-plane/cloud-time';
 import { type ControlPlane, controlPlane } from '@mastline/agent/control-plane/control-plane';
 import type { ApplyState } from '@mastline/agent/control-plane/desired-state';
 import { enrol } from '@mastline/agent/control-plane/enrolment';
+import type { EventJournal } from '@mastline/agent/control-plane/event-journal';
 import { createLog, type Log, type LogFields } from '@mastline/agent/observe/log';
 import type { ListenerOutcome, RotationRequest, Rotations } from '@mastline/agent/ports';
 import { type StateStore, stateStore } from '@mastline/agent/spool/state-store';
@@ -26,6 +27,8 @@ export interface RigOptions {
   tls?: { key: string; cert: string };
   route?: CloudRoute;
   metered?: boolean;
+  /** Remembers events and tells them; none does when left out. */
+  journal?: EventJournal;
   /** For a cloud that is not the fake one. */
   claim?: string;
 }
@@ -172,6 +175,7 @@ export class AgentRig {
       random: () => 0,
       ...(this.#options.route ? { route: this.#options.route } : {}),
       metered: this.#options.metered ?? false,
+      ...(this.#options.journal ? { journal: this.#options.journal } : {}),
     });
     await this.plane.start();
   }

@@ -16,6 +16,7 @@ import * as assert from 'uvu/assert';
 import { type FakeDevice, type FakeUsb, fakeUsb } from '../agent/modem-plane/discovery/fake-usb';
 import { ec25, rm520n } from '../agent/modem-plane/discovery/models';
 import { whyNoNamespaces } from '../simulators/run-tool';
+import { Changes } from '../support/changes';
 import { suite } from '../support/suite';
 import { tempDir } from '../support/temp';
 import { type RunningNetwork, startVirtualNetwork } from '../support/virtual-network';
@@ -27,20 +28,9 @@ let dir: Awaited<ReturnType<typeof tempDir>>;
 let net: RunningNetwork;
 let usb: FakeUsb;
 let plane: RotatingModemPlane;
-const waiting = new Set<() => void>();
+const changes = new Changes();
 
-/** Resolves at the change after which `holds` is true; the test's deadline is the limit. */
-function until(holds: () => boolean): Promise<void> {
-  return new Promise(resolve => {
-    const check = () => {
-      if (!holds()) return;
-      waiting.delete(check);
-      resolve();
-    };
-    waiting.add(check);
-    check();
-  });
-}
+const until = (holds: () => boolean) => changes.until(holds);
 
 const at = (usbPath: string) => plane.slots().find(one => one.usbPath === usbPath);
 const isUp = (usbPath: string) => at(usbPath)?.state === 'connected' && at(usbPath)?.exitAddress !== null;
@@ -95,9 +85,7 @@ else {
       clock: systemClock,
       log: quietLog,
     });
-    plane.onChange(() => {
-      for (const check of [...waiting]) check();
-    });
+    plane.onChange(changes.tell);
     await plane.start();
   });
 

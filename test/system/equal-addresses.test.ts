@@ -17,6 +17,7 @@ import { systemClock } from '@mastline/shared/base/clock';
 import type { SlotReport } from '@mastline/shared/domain/modem';
 import * as assert from 'uvu/assert';
 import { ip, whyNoNamespaces } from '../simulators/run-tool';
+import { Changes } from '../support/changes';
 import { eventually } from '../support/eventually';
 import { suite } from '../support/suite';
 import { tempDir } from '../support/temp';
@@ -29,19 +30,9 @@ const obstacle = await whyNoNamespaces();
 let dir: Awaited<ReturnType<typeof tempDir>>;
 let net: RunningNetwork;
 let plane: RotatingModemPlane;
-const waiting = new Set<() => void>();
+const changes = new Changes();
 
-function until(holds: () => boolean): Promise<void> {
-  return new Promise(resolve => {
-    const check = () => {
-      if (!holds()) return;
-      waiting.delete(check);
-      resolve();
-    };
-    waiting.add(check);
-    check();
-  });
-}
+const until = (holds: () => boolean) => changes.until(holds);
 
 const reportOf = (slot: number) => plane.slots().find(one => one.slot === slot);
 const isUp = (slot: number) => reportOf(slot)?.state === 'connected' && reportOf(slot)?.exitAddress !== null;
@@ -70,9 +61,7 @@ async function planeOn(dataDir: string): Promise<RotatingModemPlane> {
     guard: new LeakGuard({ clock: systemClock, log: quietLog }),
     openFlows: async () => 0,
   });
-  made.onChange(() => {
-    for (const check of [...waiting]) check();
-  });
+  made.onChange(changes.tell);
   await made.start();
   return made;
 }

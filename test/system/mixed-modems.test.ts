@@ -16,6 +16,7 @@ import { systemClock } from '@mastline/shared/base/clock';
 import type { SlotReport } from '@mastline/shared/domain/modem';
 import * as assert from 'uvu/assert';
 import { whyNoNamespaces } from '../simulators/run-tool';
+import { Changes } from '../support/changes';
 import { eventually } from '../support/eventually';
 import { freePort } from '../support/free-port';
 import { suite } from '../support/suite';
@@ -36,21 +37,10 @@ const WISHES = [
 let dir: Awaited<ReturnType<typeof tempDir>>;
 let net: RunningNetwork;
 let plane: RotatingModemPlane;
-const waiting = new Set<() => void>();
+const changes = new Changes();
 
-/** Resolves at the change that makes `holds` true of the slot; the test's deadline is the limit. */
-function until(slot: number, holds: (report: SlotReport) => boolean): Promise<SlotReport> {
-  return new Promise(resolve => {
-    const check = () => {
-      const report = plane.slots().find(one => one.slot === slot);
-      if (!report || !holds(report)) return;
-      waiting.delete(check);
-      resolve(report);
-    };
-    waiting.add(check);
-    check();
-  });
-}
+const until = (slot: number, holds: (report: SlotReport) => boolean) =>
+  changes.slot(() => plane, slot, holds);
 
 const isUp = (report: SlotReport) => report.state === 'connected' && report.exitAddress !== null;
 
@@ -78,9 +68,7 @@ else {
       log: quietLog,
       openFlows: async () => 0,
     });
-    plane.onChange(() => {
-      for (const check of [...waiting]) check();
-    });
+    plane.onChange(changes.tell);
     await plane.start();
     for (const wish of WISHES) await net.control('POST', '/modems', wish);
   });
@@ -243,15 +231,7 @@ else {
     async () => {
       const gone = plane.slots().find(one => one.slot === 3);
       await net.control('DELETE', '/modems/3');
-      await new Promise<void>(resolve => {
-        const check = () => {
-          if (plane.slots().some(one => one.slot === 3)) return;
-          waiting.delete(check);
-          resolve();
-        };
-        waiting.add(check);
-        check();
-      });
+      await changes.until(() => !plane.slots().some(one => one.slot === 3));
       assert.not((await words('rule')).includes(` ${gone?.sourceAddress} `));
       assert.equal(
         plane.slots().map(one => [one.slot, one.state]),

@@ -22,6 +22,7 @@ import { type FakeUsb, fakeUsb } from '../agent/modem-plane/discovery/fake-usb';
 import { hilinkStick } from '../agent/modem-plane/discovery/models';
 import { identityOf } from '../simulators/hilink-replies';
 import { ip, whyNoNamespaces } from '../simulators/run-tool';
+import { Changes } from '../support/changes';
 import { freePort } from '../support/free-port';
 import { suite } from '../support/suite';
 import { tempDir } from '../support/temp';
@@ -39,19 +40,9 @@ let usb: FakeUsb;
 let plane: RotatingModemPlane;
 let dataPlane: DataPlane;
 let proxies: number[] = [];
-const waiting = new Set<() => void>();
+const changes = new Changes();
 
-function until(holds: () => boolean): Promise<void> {
-  return new Promise(resolve => {
-    const check = () => {
-      if (!holds()) return;
-      waiting.delete(check);
-      resolve();
-    };
-    waiting.add(check);
-    check();
-  });
-}
+const until = (holds: () => boolean) => changes.until(holds);
 
 const slotAt = (port: string) => plane.slots().find(one => one.usbPath === port);
 const hostSide = (stick: number) => `ml${net.ready.instance}-s${stick}`;
@@ -168,7 +159,7 @@ else {
     proxies = [await freePort(), await freePort()];
     plane.onChange(() => {
       void apply();
-      for (const check of [...waiting]) check();
+      changes.tell();
     });
     await plane.start();
     await until(() => servesBy(PORTS[0], 1) && servesBy(PORTS[1], 2));

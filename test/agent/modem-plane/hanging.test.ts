@@ -8,6 +8,7 @@ import { quietLog } from '@mastline/agent/observe/log';
 import { systemClock } from '@mastline/shared/base/clock';
 import type { SlotReport } from '@mastline/shared/domain/modem';
 import * as assert from 'uvu/assert';
+import { Changes } from '../../support/changes';
 import { suite } from '../../support/suite';
 import { tempDir } from '../../support/temp';
 import { type RunningNetwork, startVirtualNetwork } from '../../support/virtual-network';
@@ -25,21 +26,10 @@ const WELL = 4;
 let dir: Awaited<ReturnType<typeof tempDir>>;
 let net: RunningNetwork;
 let plane: RotatingModemPlane;
-const waiting = new Set<() => void>();
+const changes = new Changes();
 
-/** Resolves at the change that makes `holds` true of the slot; the test's deadline is the limit. */
-function until(slot: number, holds: (report: SlotReport) => boolean): Promise<SlotReport> {
-  return new Promise(resolve => {
-    const check = () => {
-      const report = plane.slots().find(one => one.slot === slot);
-      if (!report || !holds(report)) return;
-      waiting.delete(check);
-      resolve(report);
-    };
-    waiting.add(check);
-    check();
-  });
-}
+const until = (slot: number, holds: (report: SlotReport) => boolean) =>
+  changes.slot(() => plane, slot, holds);
 const isUp = (report: SlotReport) => report.state === 'connected' && report.exitAddress !== null;
 const isSilent = ({ cause }: SlotReport) => cause === 'api-dead' || cause === 'stick-hung';
 
@@ -55,9 +45,7 @@ test.before(async () => {
     log: quietLog,
     openFlows: async () => 0,
   });
-  plane.onChange(() => {
-    for (const check of [...waiting]) check();
-  });
+  plane.onChange(changes.tell);
   await plane.start();
   for (const wish of WISHES) await net.control('POST', '/modems', wish);
   await Promise.all([...HANGING, WELL].map(slot => until(slot, isUp)));

@@ -7,6 +7,7 @@ import type { ModemPlane } from '@mastline/agent/ports';
 import { systemClock } from '@mastline/shared/base/clock';
 import type { SlotReport } from '@mastline/shared/domain/modem';
 import * as assert from 'uvu/assert';
+import { Changes } from '../../support/changes';
 import { suite } from '../../support/suite';
 import { tempDir } from '../../support/temp';
 import { type RunningNetwork, startVirtualNetwork } from '../../support/virtual-network';
@@ -16,7 +17,7 @@ const test = suite('modem plane, rootless');
 let dir: Awaited<ReturnType<typeof tempDir>>;
 let net: RunningNetwork;
 let plane: ModemPlane;
-const waiting = new Set<() => void>();
+const changes = new Changes();
 
 test.before(async () => {
   dir = await tempDir('vn');
@@ -28,25 +29,12 @@ test.before(async () => {
     clock: systemClock,
     log: quietLog,
   });
-  plane.onChange(() => {
-    for (const check of waiting) check();
-  });
+  plane.onChange(changes.tell);
   await plane.start();
 });
 
-/** Resolves at the change that makes `holds` true of the slot; the test's deadline is the limit. */
-function until(slot: number, holds: (report: SlotReport) => boolean): Promise<SlotReport> {
-  return new Promise(resolve => {
-    const check = () => {
-      const report = plane.slots().find(one => one.slot === slot);
-      if (!report || !holds(report)) return;
-      waiting.delete(check);
-      resolve(report);
-    };
-    waiting.add(check);
-    check();
-  });
-}
+const until = (slot: number, holds: (report: SlotReport) => boolean) =>
+  changes.slot(() => plane, slot, holds);
 
 test('brings both modems up, each with identity and exit address of its own', async () => {
   const [one, two] = plane.slots();

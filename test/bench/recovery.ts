@@ -55,7 +55,7 @@ console.log(`${runs} runs each, seed ${values.seed}; seconds beyond the stick's 
 let missed = false;
 for (const { name, death, cure, goalS, known = false } of CASES) {
   const seconds: number[] = [];
-  for (let run = 0; run < runs; run += 1) seconds.push(...(await deaths(death, cure, known)));
+  while (seconds.length < runs) seconds.push(...(await deaths(death, cure, known)));
   const [p50, p95, max] = [percentileOf(seconds, 0.5), percentileOf(seconds, 0.95), percentileOf(seconds, 1)];
   const isMissed = goalS !== null && p95 > goalS;
   missed ||= isMissed;

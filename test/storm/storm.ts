@@ -5,12 +5,10 @@
  * in which everything must be well again and usage exact; and at the end nothing may be left behind. The same seed strikes
  * the same modems in the same order.
  */
-import { readdirSync } from 'node:fs';
-import { JOURNAL_NAME } from '@mastline/agent/modem-plane/network-journal';
-import { runIp } from '@mastline/agent/modem-plane/run-ip';
 import { sleep, systemClock } from '@mastline/shared/base/clock';
 import { messageOf } from '@mastline/shared/base/coded-error';
 import { seeded } from '../support/random';
+import { heldBeyond, leftInNetwork } from './leftovers';
 import { callLink } from './links';
 import { MISFORTUNES, type Misfortune, type StormModem } from './misfortunes';
 import { type Holdings, type Programs, startPrograms } from './programs';
@@ -64,8 +62,6 @@ const SHOW_MS = 300_000;
 /** A refused connection is dialled again after five minutes at most. */
 const CALM_DOWN_MS = 420_000;
 const SETTLE_MS = 60_000;
-/** Of the agent's thread for events: events.db with its log and index, and what Node opens for a thread (two pipes, an eventfd, an epoll). */
-const JOURNAL_FILES = 7;
 /** The agent commits every 2 seconds at least; a loaded machine may be late. */
 const QUIET_MS = 4000;
 const LOOK_MS = 200;
@@ -323,39 +319,20 @@ class Storm {
 
   /** No program holds more than before the storm. */
   async #judgeHoldings(before: Map<string, Holdings>): Promise<void> {
-    await this.#until(SETTLE_MS, 'nothing is held on to', async () => {
-      const problems: string[] = [];
-      for (const [name, { processes, files }] of this.#programs.holdings()) {
-        const was = before.get(name) ?? { processes: [], files: [] };
-        if (processes.length > was.processes.length)
-          problems.push(
-            `the ${name} has ${processes.length} processes, before it had ${was.processes.length}`,
-          );
-        // The journal of events has a thread and a file from its first write on, whenever that is.
-        const spare = hasJournal(files) && !hasJournal(was.files) ? JOURNAL_FILES : 0;
-        if (files.length > was.files.length + spare)
-          problems.push(
-            `the ${name} holds ${files.length} files, before it held ${was.files.length}: ${more(files, was.files)}`,
-          );
-      }
-      return problems;
-    });
+    await this.#until(SETTLE_MS, 'nothing is held on to', async () =>
+      heldBeyond(before, this.#programs.holdings()),
+    );
   }
 
   /** Nothing of the run is in the network of this machine any more. */
   async #judgeNetwork(): Promise<void> {
-    const { kind } = this.#options;
     const { dataDir, net } = this.#programs;
-    const say = (what: string) => void this.#problems.push(`left behind: ${what}`);
-    if (readdirSync(dataDir.at('agent', 'data')).includes(JOURNAL_NAME)) say('the network journal');
-    if (kind !== 'namespaces') return;
-    const k = net.ready.instance;
-    const rules = await runIp(['rule']);
-    for (const source of this.#sources) if (rules.includes(` ${source} `)) say(`a rule from ${source}`);
-    const routes = await runIp(['route', 'show', 'table', 'all']);
-    if (new RegExp(`\\bml${k}-`).test(routes)) say('a route');
-    const names = `${await runIp(['netns', 'list'])}${await runIp(['-o', 'link'])}`;
-    if (new RegExp(`\\bml${k}-`).test(names)) say('a namespace or an interface');
+    const left = await leftInNetwork({
+      agentData: dataDir.at('agent', 'data'),
+      instance: this.#options.kind === 'namespaces' ? net.ready.instance : null,
+      sources: this.#sources,
+    });
+    this.#problems.push(...left.map(what => `left behind: ${what}`));
   }
 
   /** Waits until nothing is wrong any more; what still is afterwards is a problem. */
@@ -389,23 +366,4 @@ function total(all: Iterable<Bytes>): Bytes {
     sum.flows += flows;
   }
   return sum;
-}
-
-const hasJournal = (files: readonly string[]) => files.some(file => file.endsWith('/events.db'));
-
-/** What is there oftener than before, without the numbers of sockets and pipes. */
-function more(now: readonly string[], before: readonly string[]): string {
-  const count = (files: readonly string[]) => {
-    const counts = new Map<string, number>();
-    for (const file of files) {
-      const name = file.replace(/:\[\d+\]$/, '');
-      counts.set(name, (counts.get(name) ?? 0) + 1);
-    }
-    return counts;
-  };
-  const was = count(before);
-  return [...count(now)]
-    .filter(([name, n]) => n > (was.get(name) ?? 0))
-    .map(([name, n]) => `${name} ${n} (${was.get(name) ?? 0})`)
-    .join(', ');
 }

@@ -17,7 +17,7 @@ interface Case {
   cure: Cure;
   /** Goal for the p95, seconds; null where none is promised. */
   goalS: number | null;
-  /** The stick has died so five times before: rungs that did not help are known. */
+  /** The stick has died so five times before: rungs that did not help are known. One climb of five tries them all the same. */
   known?: boolean;
 }
 

@@ -105,7 +105,10 @@ export class Reports {
   /** What changed and changed back meanwhile is no news on a metered link. */
   #tellChange(): void {
     const budget = this.#budget;
-    if (budget === null) return this.#tellSlots();
+    if (budget === null) {
+      this.#tellSlots();
+      return;
+    }
     const text = JSON.stringify(this.#options.modems.slots());
     if (text === this.#told) return;
     // A box with more modems than a burst has room for waits for a whole burst.
@@ -127,8 +130,8 @@ export class Reports {
     const slots = this.#options.modems.slots();
     const report = uplink['modem-report'].safeParse({ at: Math.floor(this.#options.now()), slots });
     // A report that breaks the protocol would make the cloud close the link, again and again.
-    if (!report.success) return this.#unfit('modem-report', problemsOf(report.error));
-    if (this.#session?.send('modem-report', report.data) === 'sent') this.#told = JSON.stringify(slots);
+    if (!report.success) this.#unfit('modem-report', problemsOf(report.error));
+    else if (this.#session?.send('modem-report', report.data) === 'sent') this.#told = JSON.stringify(slots);
   }
 
   async #tellFigures(): Promise<void> {

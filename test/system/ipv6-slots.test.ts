@@ -236,6 +236,9 @@ else {
     assert.is.not(sixOf(CARD), sixOf(OTHER));
     for (const slot of [CARD, OTHER]) {
       assert.is(await program(sixOf(slot)), sixOf(slot));
+      const report = plane.slots().find(one => one.slot === slot);
+      assert.is(report?.exitAddress6, sixOf(slot), 'the cloud is told, for whoever asks who used it');
+      assert.match(report?.exitAddress ?? '', /^198\.18\./);
       assert.match(egressOf(slot)?.sourceAddress ?? '', new RegExp(`^10\\.${k()}\\.${slot}\\.`));
     }
     assert.equal(told(leaks()), []);

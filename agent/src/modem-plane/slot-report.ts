@@ -38,6 +38,8 @@ export function reportOf(shown: ShownSlot): SlotReport {
     cause,
     recovery: shown.lastRecovery,
     exitAddress: state === 'connected' ? shown.exitAddress : null,
+    // IPv6 leaves as it is: carriers give each modem a /64 of its own, and translate nothing.
+    ...(state === 'connected' && shown.sourceAddress6 !== null ? { exitAddress6: shown.sourceAddress6 } : {}),
     imei: identity.imei,
     model: identity.model,
     firmware: identity.firmware,

@@ -132,6 +132,15 @@ export default function Address() {
                 )}
               </dd>
             </div>
+            {modem.exitAddress6 !== null && (
+              <div>
+                <dt>By IPv6</dt>
+                <dd className="copyable modem-exit">
+                  <span className="exact">{modem.exitAddress6}</span>
+                  <CopyButton text={modem.exitAddress6} what="IPv6 exit address" />
+                </dd>
+              </div>
+            )}
           </dl>
           {rotates && <RotateButton busy={underWay} />}
         </div>

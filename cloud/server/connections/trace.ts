@@ -3,6 +3,7 @@
  * question is written down. How exact the answer is depends on what customers let nodes say of their targets: without
  * it, everybody who used the address at that time is named.
  */
+import { isIPv6, SocketAddress } from 'node:net';
 import { CodedError } from '@mastline/shared/base/coded-error';
 import { recordAudit } from '../audit/record';
 import { countOf } from '../db/counts';
@@ -55,7 +56,7 @@ export async function trace(
     selectTrace(
       client,
       {
-        address: ask.address,
+        address: spelled(ask.address),
         from: new Date(ask.at - ask.windowMs),
         to: new Date(ask.at + ask.windowMs),
         host: ask.host ?? null,
@@ -87,4 +88,9 @@ export async function trace(
       sourcePort: row.source_port,
     })),
   };
+}
+
+/** IPv6 has many spellings of one address; nodes report the shortest (RFC 5952). */
+function spelled(address: string): string {
+  return isIPv6(address) ? new SocketAddress({ address, family: 'ipv6' }).address : address;
 }

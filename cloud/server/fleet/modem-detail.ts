@@ -30,6 +30,7 @@ export async function readModem(
     state: row.state,
     reason: row.reason,
     exitAddress: row.exit_address,
+    exitAddress6: row.exit_address6,
     lastSeenAt: row.last_seen_at.getTime(),
     schedule: await readSchedule(services, place),
     rotations,

@@ -130,6 +130,7 @@ interface KnownSlot {
   /** When the last attempt to bring it back ended. */
   recovered_at: string | null;
   exit_address: string | null;
+  exit_address6: string | null;
   model: string | null;
   firmware: string | null;
   virtual: boolean;
@@ -142,7 +143,7 @@ async function readSlots(
 ): Promise<KnownSlots[]> {
   const { rows } = await client.query<KnownSlot & { place: number }>(
     `SELECT x.place::int AS place, s.number, s.usb_path, s.interface, s.source_address, s.state, s.reason, s.cause,
-            s.recovery ->> 'at' AS recovered_at, s.exit_address, s.model, s.firmware, s.virtual, m.imei
+            s.recovery ->> 'at' AS recovered_at, s.exit_address, s.exit_address6, s.model, s.firmware, s.virtual, m.imei
        FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS x (organization_id, node_id, place)
        JOIN slots s ON s.organization_id = x.organization_id AND s.node_id = x.node_id
        LEFT JOIN modems m ON m.id = s.modem_id`,
@@ -164,6 +165,7 @@ function isKnown(row: KnownSlot | undefined, report: SlotReport): boolean {
     row.cause === (report.cause ?? null) &&
     row.recovered_at === (report.recovery ? String(report.recovery.at) : null) &&
     row.exit_address === report.exitAddress &&
+    row.exit_address6 === (report.exitAddress6 ?? null) &&
     row.imei === report.imei &&
     row.model === report.model &&
     row.firmware === report.firmware &&
@@ -198,6 +200,8 @@ function writeSlots(
     of(() => uuidv7(now)),
     of(each => each.cause ?? null),
     of(each => (each.recovery ? JSON.stringify(each.recovery) : null)),
+    of(each => each.exitAddress6 ?? null),
+    of(() => uuidv7(now)),
   ]);
 }
 
@@ -206,15 +210,15 @@ export const KEPT_RECOVERIES = 20;
 
 /**
  * Slots as reported, their modems (found by IMEI within the host), and the history of exit addresses: one open row per
- * slot while it has an address, closed when address or modem changes.
+ * slot and family while it has an address, closed when address or modem changes.
  */
 const WRITE_SLOTS = `
 WITH r AS (
   SELECT * FROM unnest($1::uuid[], $2::uuid[], $4::uuid[], $5::int[], $6::text[], $7::text[], $8::text[], $9::text[],
                        $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::boolean[], $16::uuid[],
-                       $17::uuid[], $18::text[], $19::jsonb[])
+                       $17::uuid[], $18::text[], $19::jsonb[], $20::text[], $21::uuid[])
     AS r (organization_id, node_id, id, number, usb_path, interface, source_address, state, reason, exit_address, imei, model, firmware, virtual,
-          new_modem_id, address_id, cause, recovery)
+          new_modem_id, address_id, cause, recovery, exit_address6, address6_id)
 ), m AS (
   INSERT INTO modems (id, organization_id, imei, model, firmware, virtual, first_seen_at, last_seen_at)
   SELECT DISTINCT ON (organization_id, imei) new_modem_id, organization_id, imei, model, firmware, virtual,
@@ -225,10 +229,10 @@ WITH r AS (
   RETURNING id, organization_id, imei
 ), s AS (
   INSERT INTO slots AS s (id, organization_id, node_id, number, usb_path, interface, source_address, state, reason,
-                          cause, recovery, recoveries, state_since, exit_address, modem_id, model, firmware, virtual, last_seen_at)
+                          cause, recovery, recoveries, state_since, exit_address, exit_address6, modem_id, model, firmware, virtual, last_seen_at)
   SELECT r.id, r.organization_id, r.node_id, r.number, r.usb_path, r.interface, r.source_address, r.state, r.reason, r.cause, r.recovery,
          CASE WHEN r.recovery IS NULL THEN '[]' ELSE jsonb_build_array(r.recovery) END, $3,
-         r.exit_address, m.id, r.model, r.firmware, r.virtual, $3
+         r.exit_address, r.exit_address6, m.id, r.model, r.firmware, r.virtual, $3
     FROM r LEFT JOIN m ON m.organization_id = r.organization_id AND m.imei = r.imei ORDER BY r.node_id, r.number
   ON CONFLICT (node_id, number) DO UPDATE SET usb_path = excluded.usb_path, interface = excluded.interface,
     source_address = excluded.source_address, state = excluded.state, reason = excluded.reason,
@@ -239,20 +243,22 @@ WITH r AS (
       ELSE jsonb_path_query_array(jsonb_build_array(excluded.recovery) || s.recoveries, '$[0 to ${KEPT_RECOVERIES - 1}]')
     END,
     state_since = CASE WHEN s.state = excluded.state THEN s.state_since ELSE excluded.state_since END,
-    exit_address = excluded.exit_address, modem_id = excluded.modem_id, model = excluded.model,
+    exit_address = excluded.exit_address, exit_address6 = excluded.exit_address6, modem_id = excluded.modem_id, model = excluded.model,
     firmware = excluded.firmware, virtual = excluded.virtual, last_seen_at = excluded.last_seen_at
-  RETURNING id, organization_id, node_id, number, modem_id, exit_address
+  RETURNING id, organization_id, node_id, number, modem_id, exit_address, exit_address6
 ), closed AS (
   UPDATE modem_addresses a SET until = $3 FROM s
    WHERE a.organization_id = s.organization_id AND a.slot_id = s.id AND a.until IS NULL
-     AND (a.address IS DISTINCT FROM s.exit_address OR a.modem_id IS DISTINCT FROM s.modem_id)
+     AND ((a.address IS DISTINCT FROM s.exit_address AND a.address IS DISTINCT FROM s.exit_address6)
+          OR a.modem_id IS DISTINCT FROM s.modem_id)
 )
 INSERT INTO modem_addresses (id, organization_id, slot_id, modem_id, address, since)
-SELECT r.address_id, s.organization_id, s.id, s.modem_id, s.exit_address, $3
-  FROM s JOIN r ON r.node_id = s.node_id AND r.number = s.number
- WHERE s.exit_address IS NOT NULL
+SELECT seen.id, s.organization_id, s.id, s.modem_id, seen.address, $3
+  FROM s JOIN r ON r.node_id = s.node_id AND r.number = s.number,
+       LATERAL (VALUES (r.address_id, s.exit_address), (r.address6_id, s.exit_address6)) AS seen (id, address)
+ WHERE seen.address IS NOT NULL
    AND NOT EXISTS (SELECT 1 FROM modem_addresses a
-                    WHERE a.slot_id = s.id AND a.until IS NULL AND a.address = s.exit_address
+                    WHERE a.slot_id = s.id AND a.until IS NULL AND a.address = seen.address
                       AND a.modem_id IS NOT DISTINCT FROM s.modem_id)`;
 
 const MAKE_ABSENT = `
@@ -260,7 +266,7 @@ WITH x AS (
   SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS x (organization_id, node_id, number)
 ), gone AS (
   UPDATE slots s SET state = 'absent', reason = 'The node no longer reports this slot.', cause = NULL, state_since = $4,
-                     exit_address = NULL, modem_id = NULL
+                     exit_address = NULL, exit_address6 = NULL, modem_id = NULL
     FROM x WHERE s.organization_id = x.organization_id AND s.node_id = x.node_id AND s.number = x.number
   RETURNING s.id, s.organization_id
 )

@@ -53,6 +53,8 @@ export interface ModemDetailView {
   state: ModemState;
   reason: string;
   exitAddress: string | null;
+  /** Of IPv6, beside it. */
+  exitAddress6: string | null;
   lastSeenAt: number;
   schedule: RotationSchedule | null;
   /** Newest first. */

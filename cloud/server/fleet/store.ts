@@ -18,6 +18,7 @@ export interface SlotRow {
   cause: string | null;
   recovery: RecoveryReport | null;
   exit_address: string | null;
+  exit_address6: string | null;
   imei: string | null;
   model: string | null;
   virtual: boolean;
@@ -32,7 +33,7 @@ export function readSlots(db: Database, scope: Scope): Promise<SlotRow[]> {
   return withTenantSql(db, scope.organizationId, async client => {
     const { rows } = await client.query<SlotRow>(
       `SELECT s.id, s.node_id, n.name AS node_name, s.number, s.interface, s.source_address, s.state, s.reason,
-              s.cause, s.recovery, s.exit_address, m.imei, coalesce(m.model, s.model) AS model, s.virtual, s.last_seen_at,
+              s.cause, s.recovery, s.exit_address, s.exit_address6, m.imei, coalesce(m.model, s.model) AS model, s.virtual, s.last_seen_at,
               s.limits, (${ownNodes(scope)}) AS own
          FROM slots s JOIN nodes n ON n.id = s.node_id LEFT JOIN modems m ON m.id = s.modem_id
         WHERE n.retired_at IS NULL AND ${visibleSlots(scope)}

@@ -76,6 +76,8 @@ export const SlotReport = z.looseObject({
   recovery: RecoveryReport.nullable().optional(),
   /** Public address seen through the modem; null while unknown. */
   exitAddress: z.string().max(64).nullable(),
+  /** The IPv6 address that it leaves by beside an IPv4 `exitAddress`, without a NAT; missing and null: none. */
+  exitAddress6: z.string().max(64).nullable().optional(),
   imei: z.string().max(20).nullable(),
   model: z.string().max(80).nullable(),
   firmware: z.string().max(80).nullable(),

@@ -238,6 +238,12 @@ for (const kind of await databaseKinds()) {
         ...{ since: new Date(T0 - DAY_MS), until: new Date(T0 - 3_600_000) },
       },
     });
+    await prisma.modemAddress.create({
+      data: {
+        ...{ id: uuidv7(), organizationId: acme.host.active.id, slotId, address: '2001:db8:7::2' },
+        ...{ since: new Date(T0 - DAY_MS), until: new Date(T0 - 3_600_000) },
+      },
+    });
     const at = T0 - 2 * 3_600_000;
     await flows(acme, uuidv7(), 1, [
       flow(acme, { slot: 5, endedAt: at + 600_000, tookMs: 900_000, host: 'ran-then.example' }),
@@ -251,6 +257,8 @@ for (const kind of await databaseKinds()) {
       [['ran-then.example', acme.credentialId, 'Acme Crawl']],
     );
     assert.equal(cut, false);
+    const six = { ...ask, address: '2001:0DB8:0007:0:0:0:0:2' };
+    assert.deepEqual((await api(operator).connections.trace(six)).rows, rows, 'however it is spelled');
     assert.equal(
       (await api(operator).connections.trace({ ...ask, host: 'elsewhere.example' })).rows.length,
       0,
@@ -264,7 +272,7 @@ for (const kind of await databaseKinds()) {
       0,
       'not its any more',
     );
-    assert.equal(await prisma.auditEntry.count({ where: { action: 'connection.trace' } }), 4);
+    assert.equal(await prisma.auditEntry.count({ where: { action: 'connection.trace' } }), 5);
     await assert.rejects(api(acme.customer).connections.trace(ask), /Only operators/);
   });
 

@@ -104,6 +104,32 @@ test('reports of many nodes are one transaction or two, and each node has its ow
   }
 });
 
+test('a modem’s IPv6 address has a history of its own beside the other, which one that changes leaves alone', async () => {
+  const [node] = await nodesOf(world.acme.host, 1);
+  assert.ok(node);
+  const history = async () => {
+    const rows = await database.db.prisma.modemAddress.findMany({
+      where: { slot: { nodeId: node.nodeId } },
+      orderBy: { since: 'asc' },
+    });
+    return rows.map(row => `${row.address} ${row.until === null ? 'now' : 'past'}`).sort();
+  };
+  const of = (exitAddress6?: string | null) => apply(node, [slot(0, { exitAddress6 })]);
+  await of('2001:db8:7:1::2');
+  assert.deepEqual(await history(), ['198.51.100.1 now', '2001:db8:7:1::2 now']);
+  await of('2001:db8:7:2::2');
+  await of('2001:db8:7:2::2');
+  assert.deepEqual(await history(), ['198.51.100.1 now', '2001:db8:7:1::2 past', '2001:db8:7:2::2 now']);
+  assert.equal((await slotsOf(node))[0]?.exitAddress6, '2001:db8:7:2::2');
+  // An agent of before knows of no such field.
+  await of();
+  assert.deepEqual(await history(), ['198.51.100.1 now', '2001:db8:7:1::2 past', '2001:db8:7:2::2 past']);
+  await of('2001:db8:7:3::2');
+  await apply(node, []);
+  assert.ok((await history()).every(row => row.endsWith('past')));
+  assert.equal((await slotsOf(node))[0]?.exitAddress6, null);
+});
+
 test('the same IMEI at two hosts is two modems, at two nodes of one host one', async () => {
   const [a, b] = await nodesOf(world.acme.host, 2);
   const [c] = await nodesOf(world.rival.host, 1);

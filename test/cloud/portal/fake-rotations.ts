@@ -28,6 +28,7 @@ export class FakeRotations {
     const rotated = this.rotations.filter(one => one.outcome === 'rotated').length;
     return {
       ...{ slotId, nodeName, nodeOnline, slot, model, virtual, state, reason, exitAddress, lastSeenAt },
+      exitAddress6: exitAddress === null ? null : '2001:db8:7:101::2',
       schedule: this.schedule,
       rotations: [...this.rotations].reverse(),
       methods:

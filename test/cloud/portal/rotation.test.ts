@@ -31,6 +31,9 @@ test('a click changes the address, and the outcome appears by itself', async () 
   const { page, complaints, close } = await visit(browser);
   await toTheModem(page);
   await page.getByText('has not been changed yet').waitFor();
+  // Both of its addresses are there.
+  await page.getByText('By IPv6').waitFor();
+  await page.getByText('2001:db8:7:101::2', { exact: true }).waitFor();
   await page.getByRole('button', { name: 'Change address now' }).click();
   await page.locator('[data-outcome=under-way]').waitFor();
   await page.locator('[data-outcome=rotated]').waitFor();

@@ -10,6 +10,7 @@ import type { LeakGuard } from './leak-guard';
 import { LinkShield } from './link-shield';
 import { NetworkJournal } from './network-journal';
 import { type NetworkSurvey, surveyNetwork } from './network-survey';
+import { endOldSockets } from './old-sockets';
 import type { RunIp } from './run-ip';
 import { type AddressSlot, type InterfaceSlot, routerOf } from './slot-config';
 import { lookInside } from './slot-namespace';
@@ -85,6 +86,7 @@ export class SlotNetworks {
     this.#interfaces.delete(slot);
     try {
       if (network) await this.#journal.remove(network.items.filter(item => item.kind !== 'link-up'));
+      if (network) await endOldSockets(addressesOf(network), this.#options.log);
       if (network) await this.#options.guard?.release(addressesOf(network));
     } catch (error) {
       // They stay in the journal, and are taken down at the end.
@@ -106,6 +108,7 @@ export class SlotNetworks {
     } finally {
       if (this.#mayChange) this.#shield.close();
     }
+    await endOldSockets([...this.#networks.values()].flatMap(addressesOf), this.#options.log);
     await this.#options.guard?.close();
   }
 

@@ -59,7 +59,7 @@ export async function queryUsage(
     const total = await selectTotal(client, filter);
     return {
       series: filled(
-        series.map(row => ({ start: row.start.getTime(), ...sumOf(row) })),
+        series.map(row => ({ start: row.start * 1000, ...sumOf(row) })),
         from,
         to,
         stepMs,
@@ -77,7 +77,7 @@ export async function queryUsage(
         ...sumOf(row),
       })),
       rows: rows.slice(0, MAX_USAGE_ROWS).map(row => ({
-        hour: row.hour.getTime(),
+        hour: row.hour * 1000,
         credentialId: row.credential_id ?? (row.foreign ? 'customers' : UNATTRIBUTED),
         credentialName: row.credential_name ?? (row.foreign ? 'Customers' : 'Unattributed'),
         slotId: row.slot_id ?? `${row.node_id}:${row.slot}`,

@@ -16,8 +16,21 @@ export interface Step {
 }
 
 const REPEATS = 5;
-const FULL: Sizes = { seconds: 2, idleFlows: HELD.flows, stalledFlows: STALLED_FLOWS, holdSeconds: 3 };
-const QUICK: Sizes = { seconds: 0.3, idleFlows: 2_000, stalledFlows: STALLED_FLOWS, holdSeconds: 0.5 };
+const FULL: Sizes = {
+  seconds: 2,
+  warmSeconds: 3,
+  idleFlows: HELD.flows,
+  stalledFlows: STALLED_FLOWS,
+  holdSeconds: 3,
+};
+/** Cold: it shows the form more than the figures. */
+const QUICK: Sizes = {
+  seconds: 0.3,
+  warmSeconds: 0.2,
+  idleFlows: 2_000,
+  stalledFlows: STALLED_FLOWS,
+  holdSeconds: 0.5,
+};
 /** In the short form peers hold fewer flows: what one flow costs is seen all the same. */
 const QUICK_PEER_FLOWS = 300;
 /** What is left of the minute once programs are built, started and ended. */

@@ -209,7 +209,8 @@ async function serveAll(
       if (all.size > 0 && performance.now() > servedBy) throw new Error(NO_TIME);
       const served = await serve(bench, contender);
       const protocols = contender.protocols.filter(protocol => options.protocols.includes(protocol));
-      for (const protocol of protocols) await warmUp(bench, served, protocol);
+      for (const protocol of protocols)
+        await warmUp(bench, { served, protocol }, sizesOf(options.quick).warmSeconds);
       all.set(contender, served);
     } catch (error) {
       failures.push({ ...failure(contender.name, messageOf(error)), threads: contender.threads });

@@ -17,6 +17,8 @@ export type RateScenario = keyof typeof CONNECTIONS;
 /** How large the scenarios are. */
 export interface Sizes {
   seconds: number;
+  /** Of connections before any are counted; see `warmUp`. */
+  warmSeconds: number;
   idleFlows: number;
   stalledFlows: number;
   /** How long flows are held before memory is read. */
@@ -41,7 +43,7 @@ type Measured = Omit<Run, 'proxy' | 'protocol' | 'scenario' | 'repeat' | 'thread
 
 const SETTLE_MS = 50;
 const SETTLE_TRIES = 10;
-const WARM_SECONDS = 0.2;
+const WARM_BULK_SECONDS = 0.2;
 const OPEN_MS = 120_000;
 
 const pause = (ms: number) => new Promise<void>(resolve => setTimeout(resolve, ms));
@@ -56,15 +58,23 @@ export async function serve(bench: Bench, contender: Contender): Promise<Served>
 const accessOf = ({ contender, ports }: Served, protocol: Protocol) =>
   contender.access(protocol, ports.get(protocol) ?? 0);
 
-/** Lets compilers and caches of a fresh program do their work; throws when it does not serve. */
-export async function warmUp(bench: Bench, served: Served, protocol: Protocol): Promise<void> {
+/**
+ * Lets compilers and caches of a fresh program do their work; throws when it does not serve. A proxy runs for weeks, and
+ * V8 compiles in its first few thousand connections: `seconds` of them, for every proxy alike, are not counted.
+ */
+export async function warmUp(
+  bench: Bench,
+  at: { served: Served; protocol: Protocol },
+  seconds: number,
+): Promise<void> {
+  const { served, protocol } = at;
   for (const mode of ['connect', 'download', 'upload'] as const)
     await runLoad(bench.programs, bench.generator, {
       mode,
       access: accessOf(served, protocol),
       targetPort: bench.sink.port,
-      connections: 4,
-      seconds: WARM_SECONDS,
+      connections: mode === 'connect' ? CONNECTIONS.connect : CONNECTIONS.download,
+      seconds: mode === 'connect' ? seconds : WARM_BULK_SECONDS,
     });
 }
 

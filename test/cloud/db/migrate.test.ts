@@ -48,7 +48,7 @@ for (const kind of kinds) {
       assert.deepEqual(await migrate(db), names);
       assert.deepEqual(await migrate(db), []);
       const { rows } = await db.pool.query(
-        'SELECT migration_name, applied_steps_count FROM _prisma_migrations',
+        'SELECT migration_name, applied_steps_count FROM _prisma_migrations ORDER BY migration_name',
       );
       // A lock that outlives the migration would keep the next process from starting.
       const { rows: locks } = await db.pool.query(

@@ -135,9 +135,6 @@ test(
       tenants.map((tenant, at) => connect(cloud.url, tenant.node, { epoch: epochs[at]! })),
     );
     const ids = ['a'.repeat(32), 'b'.repeat(32)];
-    // Every connection is taken: what arrives meanwhile waits, and goes together.
-    const { pool } = cloud.services.db;
-    const taken = await Promise.all(Array.from({ length: pool.options.max }, () => pool.connect()));
     const send = (at: number, sequence: number, trace?: string) =>
       links[at]!.link.send('usage-batch', {
         epoch: epochs[at]!,
@@ -146,12 +143,23 @@ test(
       });
     const waiting = (batches: number) =>
       eventually(() => cloud.services.usage.figures().waitingRecords === batches);
-    // As many as there are lanes to begin with: those take their transactions, and wait for a connection.
-    send(0, 1, `00-${ids[0]}-${'1'.repeat(16)}-01`);
-    await waiting(1);
-    send(1, 1, `00-${ids[1]}-${'2'.repeat(16)}-01`);
-    await waiting(2);
-    for (const client of taken) client.release();
+    // One message at a time: what is acknowledged came after the greeting, which needs the database, too.
+    for (const [at, { link }] of links.entries()) {
+      send(at, 1);
+      await link.next('usage-ack');
+    }
+    // Every connection is taken: what arrives meanwhile waits, and goes together.
+    const { pool } = cloud.services.db;
+    const taken = await Promise.all(Array.from({ length: pool.options.max }, () => pool.connect()));
+    try {
+      // As many as there are lanes to begin with: those take their transactions, and wait for a connection.
+      send(0, 2, `00-${ids[0]}-${'1'.repeat(16)}-01`);
+      await waiting(1);
+      send(1, 2, `00-${ids[1]}-${'2'.repeat(16)}-01`);
+      await waiting(2);
+    } finally {
+      for (const client of taken) client.release();
+    }
     await Promise.all(links.map(({ link }) => link.next('usage-ack')));
     await eventually(
       () => ids.every(id => spans().some(span => span.traceId === id && span.name === 'link usage-batch')),
@@ -173,8 +181,8 @@ test(
       );
     }
     // What is no trace is ignored, and the batch counts.
-    send(0, 2, 'garbage');
-    assert.equal((await links[0]!.link.next('usage-ack')).mark, 2);
+    send(0, 3, 'garbage');
+    assert.equal((await links[0]!.link.next('usage-ack')).mark, 3);
     for (const { link } of links) {
       link.close();
       await link.closed;

@@ -88,7 +88,7 @@ async function simulate(knobs: Knobs): Promise<boolean> {
       ms: rampMs + RAMP_SPARE_MS,
       until: () => figures().connected >= knobs.nodes * 0.995,
     });
-    const connected = figures().connected;
+    let connected = figures().connected;
     await watch({
       ...{ cloud, figures, knobs, label: 'catching up', ms: SETTLE_DEADLINE_MS },
       until: now => now.committed - now.acknowledged < knobs.nodes * knobs.modems * CAUGHT_UP,
@@ -99,7 +99,13 @@ async function simulate(knobs: Knobs): Promise<boolean> {
     const steadyAt = performance.now();
     const steadyFrom = figures().acknowledged;
     const cpuSteady = cloud.cpuSeconds();
-    await watch({ cloud, figures, knobs, label: 'all there', ms: third, each: () => rss.push(cloud.rss()) });
+    await watch({
+      ...{ cloud, figures, knobs, label: 'all there', ms: third },
+      each: now => {
+        rss.push(cloud.rss());
+        connected = Math.max(connected, now.connected);
+      },
+    });
     const steadySeconds = (performance.now() - steadyAt) / 1000;
     const steadyRate = (figures().acknowledged - steadyFrom) / steadySeconds;
     const cpuPerSecond = (cloud.cpuSeconds() - cpuSteady) / steadySeconds;
@@ -169,6 +175,7 @@ async function simulate(knobs: Knobs): Promise<boolean> {
     const acknowledged = results.flatMap(each => each.acknowledged).reduce((sum, each) => sum + each, 0);
     const report = {
       nodes: knobs.nodes,
+      /** The most at one time, while all were to be there: some always dial anew. */
       connected,
       /**
        * By how much the process is larger than when it had just become ready, for each node: the median of the time in which

@@ -30,6 +30,8 @@ export interface Visit {
   complaints: string[];
   /** Sum of all layout shifts so far, those after an input too. */
   layoutShift(): Promise<number>;
+  /** What moved in them, from where to where: top and height. */
+  moved(): Promise<string>;
   close(): Promise<void>;
 }
 
@@ -49,9 +51,20 @@ export async function visit(browser: Browser, options: BrowserContextOptions = {
   if (options.javaScriptEnabled !== false)
     await page.addInitScript(() => {
       const all: number[] = [];
-      Object.assign(window, { layoutShifts: all });
+      const moved: string[] = [];
+      Object.assign(window, { layoutShifts: all, moved });
+      type Shift = {
+        value: number;
+        sources: { node: Node | null; previousRect: DOMRect; currentRect: DOMRect }[];
+      };
       new PerformanceObserver(list => {
-        for (const entry of list.getEntries()) all.push((entry as unknown as { value: number }).value);
+        for (const { value, sources } of list.getEntries() as unknown as Shift[]) {
+          all.push(value);
+          for (const { node, previousRect: before, currentRect: now } of sources)
+            moved.push(
+              `${node?.nodeName} "${(node?.textContent ?? '').slice(0, 30)}" ${before.y},${before.height} to ${now.y},${now.height}`,
+            );
+        }
       }).observe({ type: 'layout-shift', buffered: true });
     });
   return {
@@ -62,6 +75,8 @@ export async function visit(browser: Browser, options: BrowserContextOptions = {
       page.evaluate(() =>
         (window as unknown as { layoutShifts: number[] }).layoutShifts.reduce((sum, one) => sum + one, 0),
       ),
+    moved: () =>
+      page.evaluate(() => (window as unknown as { moved: string[] }).moved.slice(0, 10).join('; ')),
     close: () => context.close(),
   };
 }

@@ -3,7 +3,6 @@
  * The first lane runs in the control thread itself, each further one in a worker (lane-thread.ts). It knows nothing of
  * the others; what they have in common is shared memory: the usage window and the counts that limits bound.
  */
-
 import type { Clock, Timer } from '@mastline/shared/base/clock';
 import { giveBackMemory } from '@mastline/shared/base/give-back-memory';
 import type { Endpoint } from '@mastline/shared/domain/endpoint';
@@ -23,7 +22,6 @@ import { Entrance, SOURCE_FLOOD } from './entrance';
 import { FloodAftermath } from './flood-aftermath';
 import { FlowLog } from './flow-log';
 import { judgeAddress, standing } from './gate';
-
 import { holdMemory } from './hold-memory';
 import { HostNetworks, type Interfaces } from './host-networks';
 import { LaneMetrics } from './lane-metrics';

@@ -22,6 +22,7 @@ import { credential, endpoint } from '../agent/data-plane/rig';
 import { ip, runTool, whyNoNamespaces } from '../simulators/run-tool';
 import { eventually } from '../support/eventually';
 import { freePort } from '../support/free-port';
+import { countedBy, packetsInWords, ruleOf } from '../support/kernel-looks';
 import { type Capture, captureLeaving, indexOf, type LeavingPacket } from '../support/packet-capture';
 import { suite } from '../support/suite';
 import { tempDir } from '../support/temp';
@@ -168,21 +169,7 @@ const leaving = () =>
       (one.to.startsWith(`198.18.${net.ready.instance}.`) || one.bytes.includes(LABEL)),
   );
 
-/** Enough of them to see what they are. */
-const told = (packets: readonly LeavingPacket[]) =>
-  packets
-    .slice(0, 5)
-    .map(one => `${one.interfaceIndex}: ${one.from} to ${one.to}, ${one.bytes.length} bytes`);
-
-async function guarded(): Promise<number> {
-  const listed = await runTool('nft', ['list', 'table', 'inet', guard.table]);
-  return [...listed.matchAll(/counter packets (\d+)/g)].reduce((sum, match) => sum + Number(match[1]), 0);
-}
-
-async function ruleOf(address: string): Promise<{ priority: string; table: string }> {
-  const line = (await ip('rule')).split('\n').find(one => one.includes(` ${address} `)) ?? '';
-  return { priority: line.split(':')[0] ?? '', table: /lookup (\d+)/.exec(line)?.[1] ?? '' };
-}
+const guarded = () => countedBy(guard.table);
 
 interface Death {
   how: string;
@@ -296,12 +283,12 @@ else {
   test('the capture sees what leaves by the other links, and the origin what a leak would bring', async () => {
     assert.match(await customer(target().host), /\r\n\r\n198\.18\./);
     await eventually(() => capture.packets.some(one => one.interfaceIndex === ownIndex));
-    assert.equal(told(leaks()), []);
+    assert.equal(packetsInWords(leaks()), []);
     assert.is(await control(null), `198.19.${net.ready.instance}.1`);
     await eventually(() => leaving().some(one => one.interfaceIndex === indexOf(uplinkName())));
     await control(plane.slots()[1]?.sourceAddress ?? '');
     await eventually(() => leaving().some(one => one.interfaceIndex === siblingIndex));
-    assert.equal(told(leaks()), []);
+    assert.equal(packetsInWords(leaks()), []);
   });
 
   for (const { how, die, revive, byGuard } of DEATHS)
@@ -314,7 +301,7 @@ else {
         try {
           await die();
           await hammer(open);
-          assert.equal(told(leaks()), []);
+          assert.equal(packetsInWords(leaks()), []);
           if (byGuard) assert.ok((await guarded()) > before, 'the guard had something to hold');
         } finally {
           open.destroy();
@@ -332,7 +319,7 @@ else {
       await ip(`link del ${own}`);
       await hammer(open);
       open.destroy();
-      assert.equal(told(leaks()), []);
+      assert.equal(packetsInWords(leaks()), []);
     },
     { deadlineMs: 90_000 },
   );
@@ -345,7 +332,7 @@ else {
       const before = leaving().length;
       await control(plane.slots()[1]?.sourceAddress ?? '');
       await eventually(() => leaving().length > before);
-      assert.equal(told(leaks()), []);
+      assert.equal(packetsInWords(leaks()), []);
       await capture.stop();
       const { connections } = await net.report(LABEL);
       assert.ok(connections.length > 0);

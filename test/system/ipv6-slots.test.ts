@@ -23,6 +23,7 @@ import { credential, endpoint } from '../agent/data-plane/rig';
 import { ip, runTool, whyNoNamespaces } from '../simulators/run-tool';
 import { eventually } from '../support/eventually';
 import { freePort } from '../support/free-port';
+import { countedBy, packetsInWords, ruleOf } from '../support/kernel-looks';
 import { type Capture, captureLeaving, indexOf, type LeavingPacket } from '../support/packet-capture';
 import { advertise } from '../support/router-advertisement';
 import { suite } from '../support/suite';
@@ -123,20 +124,7 @@ const leaks = (): LeavingPacket[] => {
 };
 const indexes = new Map<number, number>();
 
-const told = (packets: readonly LeavingPacket[]) =>
-  packets
-    .slice(0, 5)
-    .map(one => `${one.interfaceIndex}: ${one.from} to ${one.to}, ${one.bytes.length} bytes`);
-
-async function guarded(): Promise<number> {
-  const listed = await runTool('nft', ['list', 'table', 'inet', guard.table]);
-  return [...listed.matchAll(/counter packets (\d+)/g)].reduce((sum, match) => sum + Number(match[1]), 0);
-}
-
-async function ruleOf(address: string): Promise<{ priority: string; table: string }> {
-  const line = (await ip('-6 rule')).split('\n').find(one => one.includes(` ${address} `)) ?? '';
-  return { priority: line.split(':')[0] ?? '', table: /lookup (\d+)/.exec(line)?.[1] ?? '' };
-}
+const guarded = () => countedBy(guard.table);
 
 async function serve(): Promise<void> {
   await dataPlane.apply({
@@ -241,7 +229,7 @@ else {
       assert.match(report?.exitAddress ?? '', /^198\.18\./);
       assert.match(egressOf(slot)?.sourceAddress ?? '', new RegExp(`^10\\.${k()}\\.${slot}\\.`));
     }
-    assert.equal(told(leaks()), []);
+    assert.equal(packetsInWords(leaks()), []);
   });
 
   test('a customer reaches IPv6 targets by address and by name, and IPv4 targets, all through the modem', async () => {
@@ -273,7 +261,7 @@ else {
               customer(net.ready.origin.address),
             ]);
           }
-          assert.equal(told(leaks()), []);
+          assert.equal(packetsInWords(leaks()), []);
           if (byGuard) assert.ok((await guarded()) > before, 'the guard had something to hold');
         } finally {
           open.destroy();
@@ -319,7 +307,7 @@ else {
       // A datagram the kernel lets go on: it looks for a way for an address that this machine has no more.
       for (let round = 0; round < ROUNDS; round += 1) await shout(datagrams);
       assert.ok((await guarded()) > before, 'the guard had something to hold');
-      assert.equal(told(leaks()), []);
+      assert.equal(packetsInWords(leaks()), []);
       datagrams.close();
     },
     { deadlineMs: 120_000 },
@@ -369,7 +357,7 @@ else {
       assert.not((await ip('-6 route show')).includes(stickName()));
       assert.not((await ip('-6 address show')).includes('2001:db8:bad:'));
       await alive();
-      assert.equal(told(leaks()), []);
+      assert.equal(packetsInWords(leaks()), []);
     },
     { deadlineMs: 60_000 },
   );
@@ -447,7 +435,7 @@ else {
         assert.is(setting(name, 'accept_ra'), setting('default', 'accept_ra'));
       }
       await capture.stop();
-      assert.equal(told(leaks()), []);
+      assert.equal(packetsInWords(leaks()), []);
       assert.equal(await net.faults(), []);
       assert.is(await net.stop(), 0);
       await dir.remove();

@@ -15,8 +15,9 @@ import type { GuardedEgress, Policy } from './policy';
 import { MIDDLE, type ReadMemory } from './read-memory';
 import type { Resolver } from './resolver';
 import { type Family, familiesOf, sourceFor } from './source-address';
+import { connectTcp } from './tcp-connect';
 import { rawTcp } from './tcp-handle';
-import { connectTcp, type TcpReader } from './tcp-socket';
+import type { TcpReader } from './tcp-socket';
 import type { Wire } from './wire';
 
 export type DialOutcome =

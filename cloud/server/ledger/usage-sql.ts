@@ -174,65 +174,68 @@ export async function selectRows(
   );
   if (rows.length === 0) return [];
   const names = await selectNames(client, rows);
-  const named: UsageHourRow[] = [];
+  const named: { row: UsageHourRow; ranks: number[] }[] = [];
   for (const row of rows) {
     const node = names.get(`node ${row.node_key}`);
     if (!node) continue;
     const credential = names.get(`credential ${row.credential_key}`);
+    const endpoint = names.get(`endpoint ${row.endpoint_key}`);
     named.push({
-      hour: row.hour,
-      slot: row.slot,
-      foreign: row.foreign,
-      up_bytes: row.up_bytes,
-      down_bytes: row.down_bytes,
-      flows: row.flows,
-      node_id: node.id,
-      node_name: node.name ?? '',
-      slot_id: names.get(`slot ${row.node_key} ${row.slot}`)?.id ?? null,
-      credential_id: credential?.id ?? null,
-      credential_name: credential?.name ?? null,
-      endpoint_name: names.get(`endpoint ${row.endpoint_key}`)?.name ?? null,
+      row: {
+        hour: row.hour,
+        slot: row.slot,
+        foreign: row.foreign,
+        up_bytes: row.up_bytes,
+        down_bytes: row.down_bytes,
+        flows: row.flows,
+        node_id: node.id,
+        node_name: node.name ?? '',
+        slot_id: names.get(`slot ${row.node_key} ${row.slot}`)?.id ?? null,
+        credential_id: credential?.id ?? null,
+        credential_name: credential?.name ?? null,
+        endpoint_name: endpoint?.name ?? null,
+      },
+      ranks: [-row.hour, rankOf(credential), node.rank, row.slot, rankOf(endpoint)],
     });
   }
-  return named.sort(
-    (a, b) =>
-      b.hour - a.hour ||
-      byName(a.credential_name, b.credential_name) ||
-      byName(a.node_name, b.node_name) ||
-      a.slot - b.slot ||
-      byName(a.endpoint_name, b.endpoint_name),
-  );
+  return named.sort((a, b) => firstDifference(a.ranks, b.ranks)).map(({ row }) => row);
 }
 
 interface Named {
   what: string;
   id: string;
   name: string | null;
+  /** Of its name among all of them, as the database sorts. */
+  rank: number;
 }
 
 /** What the keys of the rows stand for, by kind and key. */
 async function selectNames(client: Client, of: readonly HourSumRow[]): Promise<Map<string, Named>> {
   const keys = (key: 'node_key' | 'credential_key' | 'endpoint_key') => [...new Set(of.map(row => row[key]))];
   const { rows } = await client.query<Named>(
-    `SELECT 'node ' || key AS what, id, name FROM nodes WHERE key = ANY($1::bigint[])
-     UNION ALL
-     SELECT 'slot ' || n.key || ' ' || s.number, s.id, NULL FROM slots s JOIN nodes n ON n.id = s.node_id
-      WHERE n.key = ANY($1::bigint[])
-     UNION ALL
-     SELECT 'credential ' || key, id, name FROM credentials WHERE key = ANY($2::bigint[])
-     UNION ALL
-     SELECT 'endpoint ' || key, id, name FROM endpoints WHERE key = ANY($3::bigint[])`,
+    `SELECT what, id, name, (dense_rank() OVER (ORDER BY name))::int AS rank FROM (
+       SELECT 'node ' || key AS what, id, name FROM nodes WHERE key = ANY($1::bigint[])
+       UNION ALL
+       SELECT 'slot ' || n.key || ' ' || s.number, s.id, NULL FROM slots s JOIN nodes n ON n.id = s.node_id
+        WHERE n.key = ANY($1::bigint[])
+       UNION ALL
+       SELECT 'credential ' || key, id, name FROM credentials WHERE key = ANY($2::bigint[])
+       UNION ALL
+       SELECT 'endpoint ' || key, id, name FROM endpoints WHERE key = ANY($3::bigint[])) x`,
     [keys('node_key'), keys('credential_key'), keys('endpoint_key')],
   );
   return new Map(rows.map(row => [row.what, row]));
 }
 
 /** What has no name comes last. */
-function byName(a: string | null, b: string | null): number {
-  if (a === b) return 0;
-  if (a === null) return 1;
-  if (b === null) return -1;
-  return a < b ? -1 : 1;
+const rankOf = (named: Named | undefined) => named?.rank ?? Number.MAX_SAFE_INTEGER;
+
+function firstDifference(a: readonly number[], b: readonly number[]): number {
+  for (const [at, one] of a.entries()) {
+    const by = one - (b[at] ?? 0);
+    if (by !== 0) return by;
+  }
+  return 0;
 }
 
 export interface EndpointSumRow extends SumRow {

@@ -8,6 +8,7 @@
  */
 import type { WindowWaiter } from './meter';
 import { type Direction, Outlet, type Purse, type Way } from './outlet';
+import { ShortViews } from './short-views';
 import type { Wire } from './wire';
 
 /** Seals plaintext; shared/protocols/shadowsocks/stream.ts explains the three. */
@@ -21,6 +22,8 @@ export interface Sealing {
 export type SealMemory = (bytes: number) => Buffer;
 
 const EMPTY = Buffer.alloc(0);
+/** Views of short sealed pieces, shared by all outlets of the thread as the memory behind them mostly is. */
+const shortViews = new ShortViews();
 
 export class SealedOutlet implements Way {
   readonly #inner: Outlet;
@@ -100,7 +103,7 @@ export class SealedOutlet implements Way {
     const out = this.#memory(this.#sealing.bound(bytes.length));
     const sealed = this.#sealing.seal(bytes, out);
     this.#purse?.begin();
-    return this.#inner.send(out.subarray(0, sealed), billable);
+    return this.#inner.send(shortViews.of(out, sealed), billable);
   }
 
   #goOn(): void {

@@ -20,9 +20,12 @@ import { Lingering } from './lingering';
 import { type Guest, guestOf } from './login';
 import type { FlowOutcome } from './opening';
 import type { ShadowsocksCodec } from './shadowsocks-ports';
+import { ShortViews } from './short-views';
 import { Tunnel } from './tunnel';
 
 const EMPTY = Buffer.alloc(0);
+/** Views of short opened pieces, shared by all tunnels of the thread as the memory behind them is. */
+const shortViews = new ShortViews();
 
 /** How silence is counted. The client is never told. */
 const SILENCES: Readonly<Record<SilentCause, RefusalReason>> = {
@@ -140,7 +143,7 @@ class SealedTunnel extends Tunnel {
       this.#break();
       return;
     }
-    if (opened > 0) super.clientData(out.subarray(0, opened));
+    if (opened > 0) super.clientData(shortViews.of(out, opened));
     else this.#connection.touch();
   }
 

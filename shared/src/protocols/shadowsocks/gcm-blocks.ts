@@ -12,7 +12,6 @@ import { BLOCK_BYTES, wordsOf } from './gcm-field';
 const BATCH = 16;
 /** Between two lengths a stream seals one payload. */
 const NONCE_STEP = 2;
-const NONCE_BYTES = 12;
 /** For a length: what masks its tag, and what masks itself. */
 const LENGTH_BLOCKS = 2;
 /** Blocks of text in a payload that counts as short. */
@@ -23,7 +22,13 @@ export const UNPREPARED = -2;
 
 const EMPTY = Buffer.alloc(0);
 // Used within one call and nowhere kept: one scratch buffer serves all streams of a thread.
-const counters = Buffer.alloc(BATCH * (LENGTH_BLOCKS + PAYLOAD_BLOCKS) * BLOCK_BYTES);
+const counters = Buffer.from(new ArrayBuffer(BATCH * (LENGTH_BLOCKS + PAYLOAD_BLOCKS) * BLOCK_BYTES));
+/** The same as words of this machine's byte order: blocks are copied by them, not by their bytes. */
+const counterWords = new Uint32Array(counters.buffer, counters.byteOffset, counters.length / 4);
+/** What a block's counter, big-endian, is as such a word. */
+const COUNTS = new Uint32Array(1 + PAYLOAD_BLOCKS);
+for (const [block] of COUNTS.entries())
+  new DataView(COUNTS.buffer).setUint32(block * COUNTS.BYTES_PER_ELEMENT, block);
 
 export class GcmBlocks {
   /** E(0), the key of GCM's hash. */
@@ -84,12 +89,20 @@ export class GcmBlocks {
       const isPayload = unit % NONCE_STEP === 1;
       if (isPayload && !this.#withPayloads) continue;
       const blocks = isPayload ? PAYLOAD_BLOCKS : LENGTH_BLOCKS;
-      const begin = at;
-      counters.set(nonce, begin);
-      counters.writeUIntLE((first + unit) % 2 ** 48, begin, 6);
+      counters.set(nonce, at);
+      counters.writeUIntLE((first + unit) % 2 ** 48, at, 6);
+      const begin = at / 4;
+      const [low, middle, high] = [
+        counterWords[begin] ?? 0,
+        counterWords[begin + 1] ?? 0,
+        counterWords[begin + 2] ?? 0,
+      ];
       for (let block = 1; block <= blocks; block += 1) {
-        for (let byte = 0; byte < NONCE_BYTES; byte += 1) counters[at + byte] = counters[begin + byte] ?? 0;
-        counters.writeUInt32BE(block, at + NONCE_BYTES);
+        const word = at / 4;
+        counterWords[word] = low;
+        counterWords[word + 1] = middle;
+        counterWords[word + 2] = high;
+        counterWords[word + 3] = COUNTS[block] ?? 0;
         at += BLOCK_BYTES;
       }
     }

@@ -12,7 +12,7 @@
  */
 import { type Aead, FORGED, TAG_BYTES } from './aead';
 import { GcmBlocks } from './gcm-blocks';
-import { BLOCK_BYTES, multiplyInto, powersOf } from './gcm-field';
+import { addProduct, BLOCK_BYTES, multiplyInto, type Powers, powersOf } from './gcm-field';
 
 /** A length is 16 bits of ciphertext. */
 const BITS = 16;
@@ -24,7 +24,7 @@ const tagScratch = new Uint32Array(4);
 export class GcmLengths {
   readonly blocks: GcmBlocks;
   /** x^i·H² for the 16 bits of a ciphertext, four words each. */
-  readonly #powers: Uint32Array;
+  readonly #powers: Powers;
   /** L·H. */
   readonly #suffix: Uint32Array;
 
@@ -37,7 +37,7 @@ export class GcmLengths {
     this.#suffix = powers.slice(4 * 123, 4 * 124);
     const square = Uint32Array.from(hash);
     multiplyInto(square, powers);
-    this.#powers = powersOf(square, BITS);
+    this.#powers = { powers: powersOf(square, BITS), first: 0 };
   }
 
   /** Writes the unit of `length` at `at`; gives back where it ends. */
@@ -50,33 +50,22 @@ export class GcmLengths {
     return at + 2 + TAG_BYTES;
   }
 
-  /** The length in `unit` (18 bytes), or FORGED. */
-  open(unit: Buffer): number {
+  /** The length in the unit (18 bytes) that begins at `from`, or FORGED. */
+  open(bytes: Buffer, from: number): number {
     const base = this.blocks.length();
-    const sealed = unit.readUInt16BE(0);
+    const sealed = bytes.readUInt16BE(from);
     this.#tagOf(sealed, base);
     let difference = 0;
     for (let word = 0; word < 4; word += 1)
-      difference |= (tagScratch[word] ?? 0) ^ unit.readUInt32BE(2 + word * 4);
+      difference |= (tagScratch[word] ?? 0) ^ bytes.readUInt32BE(from + 2 + word * 4);
     return difference === 0 ? sealed ^ this.blocks.bytes.readUInt16BE(base + BLOCK_BYTES) : FORGED;
   }
 
   #tagOf(sealed: number, base: number): void {
-    const powers = this.#powers;
-    const suffix = this.#suffix;
-    let [a, b, c, d] = [suffix[0] ?? 0, suffix[1] ?? 0, suffix[2] ?? 0, suffix[3] ?? 0];
-    for (let bit = 0; bit < BITS; bit += 1) {
-      const mask = -((sealed >> (15 - bit)) & 1);
-      const at = bit * 4;
-      a ^= (powers[at] ?? 0) & mask;
-      b ^= (powers[at + 1] ?? 0) & mask;
-      c ^= (powers[at + 2] ?? 0) & mask;
-      d ^= (powers[at + 3] ?? 0) & mask;
-    }
+    tagScratch.set(this.#suffix);
+    addProduct(tagScratch, sealed << 16, BITS, this.#powers);
     const blocks = this.blocks.bytes;
-    tagScratch[0] = a ^ blocks.readUInt32BE(base);
-    tagScratch[1] = b ^ blocks.readUInt32BE(base + 4);
-    tagScratch[2] = c ^ blocks.readUInt32BE(base + 8);
-    tagScratch[3] = d ^ blocks.readUInt32BE(base + 12);
+    for (let word = 0; word < 4; word += 1)
+      tagScratch[word] = (tagScratch[word] ?? 0) ^ blocks.readUInt32BE(base + word * 4);
   }
 }

@@ -28,7 +28,7 @@ const good: ModemFigures = {
   },
   flap: {
     ...{ rounds: 1, requests: 100, p99Micros: { calm: 1000, apart: 1000, flapping: 1000 } },
-    ...{ ratios: [1], ratio: 1, machineRatio: 1 },
+    ...{ ratio: 1, ratios: [1], range: { least: 1, most: 1 }, machineRatio: 1 },
     ...{ cpuPerSecond: { calm: 0.01, apart: 0.01, flapping: 0.01 }, broken: 0 },
   },
 };

@@ -2,8 +2,9 @@
  * What one bad modem costs the others: requests over flows that are kept open through all modems but the first three, in
  * rounds of three windows. In one nothing happens. In one a modem of the agent's hangs, dies and is pulled out, again and
  * again, each round another of those three. In one the same befalls a modem that the agent has never heard of: the
- * simulators do the same work, on the same cores, and what is left between the two is the agent's. The ratio of their
- * 99th percentiles is taken within each round, and the median over the rounds is judged. The bench is modems.ts.
+ * simulators do the same work, on the same cores, and what is left between the two is the agent's. What is judged is the
+ * 99th percentile of all requests made in windows of the one kind over that of the other: a window of its own has some
+ * thirty requests beyond it, and a single pause of the machine's moves that by half. The bench is modems.ts.
  */
 import type { Socket } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -11,7 +12,7 @@ import { socks5 } from '../agent/data-plane/clients';
 import type { StormModem } from '../storm/misfortunes';
 import type { Programs } from '../storm/programs';
 import { cpuSecondsOf } from './process-tree';
-import { median, percentileOf } from './statistics';
+import { percentileOf } from './statistics';
 
 /** One of each kind of way to drive a modem; they flap in turn and carry no measured flow. */
 export const FLAPPING = 3;
@@ -28,11 +29,14 @@ export type WindowKind = (typeof WINDOWS)[number];
 export interface FlapFigures {
   rounds: number;
   requests: number;
-  /** Medians over the windows, microseconds. */
+  /** Of all requests in such windows, microseconds. */
   p99Micros: Record<WindowKind, number>;
-  /** Flapping to apart within each round, in order. */
-  ratios: number[];
+  /** Flapping to apart, of all requests. */
   ratio: number;
+  /** The same within each round, in order. */
+  ratios: number[];
+  /** The same of all rounds but one, whichever that is: how much one pause of the machine's may have made of it. */
+  range: { least: number; most: number };
   /** Apart to calm: what such a modem costs on this machine without the agent's having it. */
   machineRatio: number;
   /** Of the agent with all its processes, per second. */
@@ -54,7 +58,8 @@ export async function measureFlapping(
     apart.push({ slot: Number(made.slot), wish: { ...wish, apart: true }, pin });
   }
   const load = new Load(programs, modems.slice(FLAPPING));
-  const windows: Record<WindowKind, number[]> = { calm: [], apart: [], flapping: [] };
+  /** The samples of each window, in order. */
+  const windows: Record<WindowKind, number[][]> = { calm: [], apart: [], flapping: [] };
   const cpu: Record<WindowKind, number> = { calm: 0, apart: 0, flapping: 0 };
   const pid = programs.agentPid;
   const measure = async (which: WindowKind) => {
@@ -63,7 +68,9 @@ export async function measureFlapping(
     await wait(WINDOW_MS);
     const seconds = (performance.now() - before.at) / 1000;
     cpu[which] += (cpuSecondsOf(pid) - before.cpu) / seconds / rounds;
-    windows[which].push(percentileOf(load.samples, 0.99));
+    windows[which].push(load.samples);
+    // Requests in the gap behind it are nobody's.
+    load.samples = [];
   };
   try {
     // The first requests open the flows.
@@ -90,20 +97,19 @@ export async function measureFlapping(
   } finally {
     await load.end();
   }
-  const over = (above: number[], below: number[]) =>
-    above.map((value, i) => value / (below[i] ?? Number.NaN));
-  const ratios = over(windows.flapping, windows.apart);
+  const p99 = (which: WindowKind, counts: (round: number) => boolean = () => true) =>
+    percentileOf(windows[which].filter((_, round) => counts(round)).flat(), 0.99);
+  const over = (counts?: (round: number) => boolean) => p99('flapping', counts) / p99('apart', counts);
+  const everyRound = Array.from({ length: rounds }, (_, round) => round);
+  const without = everyRound.map(left => (rounds === 1 ? over() : over(round => round !== left)));
   return {
     rounds,
     requests: load.requests,
-    p99Micros: {
-      calm: median(windows.calm),
-      apart: median(windows.apart),
-      flapping: median(windows.flapping),
-    },
-    ratios,
-    ratio: median(ratios),
-    machineRatio: median(over(windows.apart, windows.calm)),
+    p99Micros: { calm: p99('calm'), apart: p99('apart'), flapping: p99('flapping') },
+    ratio: over(),
+    ratios: everyRound.map(only => over(round => round === only)),
+    range: { least: Math.min(...without), most: Math.max(...without) },
+    machineRatio: p99('apart') / p99('calm'),
     cpuPerSecond: cpu,
     broken: load.broken,
   };

@@ -45,6 +45,7 @@ export interface Programs {
   /** Sentences about programs that ended by themselves. */
   deaths: string[];
   agentPid: number;
+  cloudPid: number;
   /** All in order; tells what did not end well, or is still there. */
   stop(): Promise<string[]>;
   /** At once, after something broke. */
@@ -178,6 +179,7 @@ export async function startPrograms(options: {
         ]),
       deaths,
       agentPid: programs.agent.pid,
+      cloudPid: programs.cloud.pid,
       stop: async () => {
         const all = [programs.agent.pid, programs.cloud.pid, programs.net.child.pid ?? 0].flatMap(familyOf);
         const problems: string[] = [];

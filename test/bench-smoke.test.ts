@@ -138,6 +138,16 @@ test('the best peer speaks the same protocol or none, and is never the agent', (
   assert.equal(bestPeer(runs.slice(0, 3), row('mastline'), 'cpuSecondsPerGB')?.proxy, 'danted');
 });
 
+test('a bare relay is no measure for who seals each byte', () => {
+  const protocol: Protocol = 'shadowsocks';
+  const runs = [
+    { ...cpu('mastline', 1, 0.1), protocol },
+    { ...cpu('ss-libev', 1, 0.7), protocol },
+    { ...cpu('haproxy', 1, 0.2), protocol: 'none' as Protocol },
+  ];
+  assert.equal(bestPeer(runs, { ...row('mastline'), protocol }, 'cpuSecondsPerGB')?.proxy, 'ss-libev');
+});
+
 test('where no peer speaks HTTP, the best of those with SOCKS5 stands beside it; for Shadowsocks nobody else does', () => {
   const runs = [cpu('mastline', 1, 0.1), cpu('danted', 1, 0.7), cpu('v2ray', 1, 0.6)];
   const asked = (protocol: Protocol) =>

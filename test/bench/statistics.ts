@@ -75,17 +75,16 @@ const AS_THEY_ARE: readonly Protocol[] = ['socks5', 'http'];
 
 /**
  * The peer with the lowest median of a figure among those that may stand beside `row`: same scenario and protocol,
- * or a bare relay, which speaks none. Where nobody of these was measured, those that carry bytes as they are do for
- * each other.
+ * or, beside what carries bytes as they are, a bare relay, which speaks none; it is no measure for who seals each
+ * byte. Where nobody of these was measured, those that carry bytes as they are do for each other.
  */
 export function bestPeer(runs: readonly Run[], row: RowKey, figure: Figure): RowKey | null {
   const peers = rowsOf(runs).filter(
     one => one.proxy !== 'mastline' && one.scenario === row.scenario && !sameRow(one, row),
   );
-  const alike = peers.filter(one => one.protocol === row.protocol || one.proxy === 'haproxy');
-  const near = AS_THEY_ARE.includes(row.protocol)
-    ? peers.filter(one => AS_THEY_ARE.includes(one.protocol))
-    : [];
+  const asTheyAre = AS_THEY_ARE.includes(row.protocol);
+  const alike = peers.filter(one => one.protocol === row.protocol || (asTheyAre && one.proxy === 'haproxy'));
+  const near = asTheyAre ? peers.filter(one => AS_THEY_ARE.includes(one.protocol)) : [];
   return lowest(runs, alike, figure) ?? lowest(runs, near, figure);
 }
 

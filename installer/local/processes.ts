@@ -31,7 +31,7 @@ export interface ProgramOptions {
 /** Starts a program and waits for its `{"ready":true,…}` line. Throws `start/<name>` with what it said when it fails. */
 export function startProgram(options: ProgramOptions): Promise<Program> {
   const log = openSync(options.logFile, 'a', 0o600);
-  const child = spawn(process.execPath, ['--enable-source-maps', options.script, ...options.args], {
+  const child = spawn(process.execPath, [options.script, ...options.args], {
     detached: true,
     stdio: ['pipe', 'pipe', log],
     env: { ...process.env, ...options.env, MASTLINE_SUPERVISED: '1' },

@@ -8,6 +8,7 @@ import type { Clock } from '@mastline/shared/base/clock';
 import { CodedError, codeOf, messageOf } from '@mastline/shared/base/coded-error';
 import { withDeadline } from '@mastline/shared/base/deadline';
 import { SerialPort } from 'serialport';
+import { serialBinding } from './serial-binding';
 
 /** Opening is a system call that does not wait for the device. */
 const OPEN_DEADLINE_MS = 5000;
@@ -19,7 +20,8 @@ const READ_AHEAD_BYTES = 64 * 1024;
  * Opens `path`. Rejects with `port/missing`, `port/not-permitted`, `port/in-use` or `port/failed`, each with its remedy.
  */
 export async function openSerialPort(path: string, clock: Clock): Promise<Duplex> {
-  const port = new SerialPort({ path, baudRate: BAUD_RATE, autoOpen: false, lock: true, hupcl: false });
+  const settings = { path, baudRate: BAUD_RATE, autoOpen: false, lock: true, hupcl: false };
+  const port = new SerialPort({ ...settings, binding: serialBinding });
   const opened = new Promise<void>((resolve, reject) =>
     port.open(error => (error ? reject(explain(path, error)) : resolve())),
   );

@@ -100,6 +100,19 @@ onPty('an unplugged modem is gone at once, and its driver answers at once', asyn
   assert.equal(!after.ok && after.fault.code, 'port-gone');
 });
 
+onPty('a port that is hung up ends by itself, and nobody has to write to it to learn that', async () => {
+  const running = await modemOnPty('quectel/ec25');
+  const port = await openSerialPort(running.path, systemClock);
+  const failed = once(port, 'close').then(
+    () => null,
+    error => error,
+  );
+  port.resume();
+  await running.vanish();
+  const error = await failed;
+  assert.equal(error instanceof CodedError && error.code, 'port/gone');
+});
+
 onPty('a restart ends the port, and a new driver on the new port finds the modem again', async () => {
   const running = await modemOnPty('quectel/ec25', { awayMs: 200 });
   const { driver, gone } = await driverOn(running);

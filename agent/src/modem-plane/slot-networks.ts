@@ -3,6 +3,7 @@
  * after the other, all journaled. What is set up for a slot, and how, is slot-network.ts.
  */
 import { networkInterfaces } from 'node:os';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Clock } from '@mastline/shared/base/clock';
 import { CodedError, codeOf, messageOf } from '@mastline/shared/base/coded-error';
 import type { Log } from '../observe/log';
@@ -28,6 +29,9 @@ import type { SlotRoster } from './slot-roster';
 import type { NetworkFacts } from './slot-state';
 import type { SlotSupervisor } from './slot-supervisor';
 
+/** What others change of a link's IPv6 is put back at every such look, whatever else makes us look in between. */
+const SHIELD_EVERY_MS = 4_000;
+
 export interface SlotNetworksOptions {
   /** The journal lies there. */
   dataDir: string;
@@ -47,7 +51,11 @@ export class SlotNetworks {
   readonly #networks = new Map<number, SlotNetwork & { key: string }>();
   /** The kernel's number of each slot's interface: names are given anew, and may be another stick's. */
   readonly #interfaces = new Map<number, number | undefined>();
+  /** When the link of each slot was shielded last, by the monotonic clock. */
+  readonly #shieldedMs = new Map<number, number>();
   #queue: Promise<void> = Promise.resolve();
+  /** A look that has not begun, and behind which nothing else waits. */
+  #nextLook: Promise<void> | null = null;
   #mayChange = false;
   #closed = false;
 
@@ -67,13 +75,21 @@ export class SlotNetworks {
 
   /** Does `work`, which must not reject, after all that was asked for before. */
   after(work: () => Promise<void>): Promise<void> {
+    this.#nextLook = null;
     this.#queue = this.#queue.then(work);
     return this.#queue;
   }
 
   /** Sets up what is not, repairs what was lost, notices what went away; in its turn. Never rejects. */
   keep(): Promise<void> {
-    return this.after(() => this.#keep());
+    // A modem that comes or goes tells it in several ways, and one look sees all of it.
+    if (this.#nextLook) return this.#nextLook;
+    const look = this.after(() => {
+      this.#nextLook = null;
+      return this.#keep();
+    });
+    this.#nextLook = look;
+    return look;
   }
 
   /**
@@ -84,6 +100,7 @@ export class SlotNetworks {
     const network = this.#networks.get(slot);
     this.#networks.delete(slot);
     this.#interfaces.delete(slot);
+    this.#shieldedMs.delete(slot);
     try {
       if (network) await this.#journal.remove(network.items.filter(item => item.kind !== 'link-up'));
       if (network) await endOldSockets(addressesOf(network), this.#options.log);
@@ -135,6 +152,8 @@ export class SlotNetworks {
       );
       const survey = await surveyNetwork(this.#options.runIp, { ipv6 });
       for (const one of interfaces) {
+        // Between two slots flows are served: this thread carries them.
+        await nextTurn();
         if (this.#closed) return;
         await this.#keepSlot(one, one.config as InterfaceSlot, survey);
       }
@@ -206,7 +225,8 @@ export class SlotNetworks {
     const key = JSON.stringify(carrier);
     const before = this.#networks.get(slot.slot);
     if (before && before.key === key) {
-      this.#shieldFor(slot, carrier);
+      const shieldedMs = this.#shieldedMs.get(slot.slot) ?? Number.NEGATIVE_INFINITY;
+      if (clock.monotonicMs() - shieldedMs >= SHIELD_EVERY_MS) this.#shieldFor(slot, carrier);
       return this.#repair(supervisor, slot, survey);
     }
     if (before) {
@@ -236,6 +256,7 @@ export class SlotNetworks {
 
   /** Whatever state the slot is in: others may have brought its interface up. True when it may bear an IPv6 address. */
   #shieldFor(slot: InterfaceSlot, carrier: CarrierAddress | null): boolean {
+    this.#shieldedMs.set(slot.slot, this.#options.clock.monotonicMs());
     return this.#shield.hold(slot.interface, carrier?.address6 !== undefined);
   }
 }

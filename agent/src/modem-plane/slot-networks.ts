@@ -29,7 +29,10 @@ import type { SlotRoster } from './slot-roster';
 import type { NetworkFacts } from './slot-state';
 import type { SlotSupervisor } from './slot-supervisor';
 
-/** What others change of a link's IPv6 is put back at every such look, whatever else makes us look in between. */
+/**
+ * What others change of a link's IPv6 is put back by each look of every five seconds (REPAIR_EVERY_MS), and not by
+ * those that modems ask for in between: it is eight files for each slot.
+ */
 const SHIELD_EVERY_MS = 4_000;
 
 export interface SlotNetworksOptions {

@@ -4,6 +4,7 @@
  */
 
 export const BLOCK_BYTES = 16;
+export const WORD_BITS = 32;
 
 export function wordsOf(block: Buffer): Uint32Array {
   return Uint32Array.of(
@@ -29,17 +30,34 @@ export function powersOf(value: Uint32Array, count: number): Uint32Array {
   return powers;
 }
 
-/** `powers` of an element from x^`first` on. */
-export interface Powers {
-  readonly powers: Uint32Array;
-  readonly first: number;
+/** `value` squared, by whose 128 `powers` these are. */
+export function squareOf(value: Uint32Array, powers: Uint32Array): Uint32Array {
+  const square = Uint32Array.from(value);
+  multiplyInto(square, powers);
+  return square;
+}
+
+/** Multiplies `value` in place by whose 128 `powers` these are. */
+export function multiplyInto(value: Uint32Array, powers: Uint32Array): void {
+  const [a = 0, b = 0, c = 0, d = 0] = value;
+  value.fill(0);
+  addProduct(value, a, WORD_BITS, powers, 0);
+  addProduct(value, b, WORD_BITS, powers, WORD_BITS);
+  addProduct(value, c, WORD_BITS, powers, 2 * WORD_BITS);
+  addProduct(value, d, WORD_BITS, powers, 3 * WORD_BITS);
 }
 
 /**
- * Adds to `sum` what the highest `count` of 32 `bits` make of those powers: a multiplication by an element that can
- * have no others, for a fraction of the time.
+ * Adds to `sum` what the highest `count` of 32 `bits` make of `powers` from x^`first` on: a multiplication by an
+ * element that can have no other bits, for a fraction of the time.
  */
-export function addProduct(sum: Uint32Array, bits: number, count: number, { powers, first }: Powers): void {
+export function addProduct(
+  sum: Uint32Array,
+  bits: number,
+  count: number,
+  powers: Uint32Array,
+  first: number,
+): void {
   let [a, b, c, d] = [0, 0, 0, 0];
   let left = bits | 0;
   let at = first * 4;
@@ -56,26 +74,4 @@ export function addProduct(sum: Uint32Array, bits: number, count: number, { powe
   sum[1] = (sum[1] ?? 0) ^ b;
   sum[2] = (sum[2] ?? 0) ^ c;
   sum[3] = (sum[3] ?? 0) ^ d;
-}
-
-/** Multiplies `value` in place by whose 128 `powers` these are. */
-export function multiplyInto(value: Uint32Array, powers: Uint32Array): void {
-  let [a, b, c, d] = [0, 0, 0, 0];
-  let at = 0;
-  for (let word = 0; word < 4; word += 1) {
-    let bits = (value[word] ?? 0) | 0;
-    for (let bit = 0; bit < 32; bit += 1) {
-      const mask = bits >> 31;
-      a ^= (powers[at] ?? 0) & mask;
-      b ^= (powers[at + 1] ?? 0) & mask;
-      c ^= (powers[at + 2] ?? 0) & mask;
-      d ^= (powers[at + 3] ?? 0) & mask;
-      bits <<= 1;
-      at += 4;
-    }
-  }
-  value[0] = a;
-  value[1] = b;
-  value[2] = c;
-  value[3] = d;
 }

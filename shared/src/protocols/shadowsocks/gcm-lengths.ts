@@ -12,7 +12,7 @@
  */
 import { type Aead, FORGED, TAG_BYTES } from './aead';
 import { GcmBlocks } from './gcm-blocks';
-import { addProduct, BLOCK_BYTES, multiplyInto, type Powers, powersOf } from './gcm-field';
+import { addProduct, BLOCK_BYTES, powersOf, squareOf, WORD_BITS } from './gcm-field';
 
 /** A length is 16 bits of ciphertext. */
 const BITS = 16;
@@ -24,7 +24,7 @@ const tagScratch = new Uint32Array(4);
 export class GcmLengths {
   readonly blocks: GcmBlocks;
   /** x^i·H² for the 16 bits of a ciphertext, four words each. */
-  readonly #powers: Powers;
+  readonly #powers: Uint32Array;
   /** L·H. */
   readonly #suffix: Uint32Array;
 
@@ -35,9 +35,7 @@ export class GcmLengths {
     const powers = powersOf(hash, HASH_BITS);
     // 16 bits of ciphertext, no associated data: bit 123 of the lengths block, which is x^123.
     this.#suffix = powers.slice(4 * 123, 4 * 124);
-    const square = Uint32Array.from(hash);
-    multiplyInto(square, powers);
-    this.#powers = { powers: powersOf(square, BITS), first: 0 };
+    this.#powers = powersOf(squareOf(hash, powers), BITS);
   }
 
   /** Writes the unit of `length` at `at`; gives back where it ends. */
@@ -63,7 +61,7 @@ export class GcmLengths {
 
   #tagOf(sealed: number, base: number): void {
     tagScratch.set(this.#suffix);
-    addProduct(tagScratch, sealed << 16, BITS, this.#powers);
+    addProduct(tagScratch, sealed << (WORD_BITS - BITS), BITS, this.#powers, 0);
     const blocks = this.blocks.bytes;
     for (let word = 0; word < 4; word += 1)
       tagScratch[word] = (tagScratch[word] ?? 0) ^ blocks.readUInt32BE(base + word * 4);

@@ -12,13 +12,12 @@
  */
 import { FORGED, TAG_BYTES } from './aead';
 import { type GcmBlocks, SHORT_BLOCKS, UNPREPARED } from './gcm-blocks';
-import { addProduct, BLOCK_BYTES, multiplyInto, type Powers, powersOf } from './gcm-field';
+import { addProduct, BLOCK_BYTES, multiplyInto, powersOf, squareOf, WORD_BITS } from './gcm-field';
 
 /** Longer payloads are not for this file. */
 export const SHORT_BYTES = SHORT_BLOCKS * BLOCK_BYTES;
 const HASH_BITS = 128;
 const WORD_BYTES = 4;
-const WORD_BITS = 32;
 /**
  * The lengths block ends with the length in bits: of at most SHORT_BYTES bytes, in seven of its bits before the last
  * three. `shift` brings the length in bytes to the top of a word.
@@ -40,20 +39,11 @@ export class GcmPayloads {
   /** x^i·H and x^i·H², 2 KiB each. */
   readonly #powers: Uint32Array;
   readonly #squares: Uint32Array;
-  /** The latter from each word of a block on. */
-  readonly #squareWords: readonly Powers[];
-  readonly #lengthPowers: Powers;
 
   constructor(blocks: GcmBlocks) {
     this.#blocks = blocks;
-    const powers = powersOf(blocks.hashKey, HASH_BITS);
-    const square = Uint32Array.from(blocks.hashKey);
-    multiplyInto(square, powers);
-    const squares = powersOf(square, HASH_BITS);
-    this.#powers = powers;
-    this.#squares = squares;
-    this.#squareWords = [0, 1, 2, 3].map(word => ({ powers: squares, first: word * WORD_BITS }));
-    this.#lengthPowers = { powers, first: LENGTH_BITS.first };
+    this.#powers = powersOf(blocks.hashKey, HASH_BITS);
+    this.#squares = powersOf(squareOf(blocks.hashKey, this.#powers), HASH_BITS);
   }
 
   /** Writes ciphertext and tag of at most SHORT_BYTES at `at`; gives back where they end, or UNPREPARED. */
@@ -98,7 +88,8 @@ export class GcmPayloads {
     hashScratch.fill(0);
     if (length <= BLOCK_BYTES) this.#onlyBlock(sealed, from, length);
     else this.#allBlocks(sealed, from, length);
-    addProduct(hashScratch, length << LENGTH_BITS.shift, LENGTH_BITS.count, this.#lengthPowers);
+    const { first, count, shift } = LENGTH_BITS;
+    addProduct(hashScratch, length << shift, count, this.#powers, first);
     const blocks = this.#blocks.bytes;
     for (let word = 0; word < 4; word += 1)
       hashScratch[word] = (hashScratch[word] ?? 0) ^ blocks.readUInt32BE(base + word * 4);
@@ -109,8 +100,7 @@ export class GcmPayloads {
     for (let word = 0; word * WORD_BYTES < length; word += 1) {
       const at = word * WORD_BYTES;
       const bytes = Math.min(WORD_BYTES, length - at);
-      const powers = this.#squareWords[word];
-      if (powers) addProduct(hashScratch, wordAt(sealed, from + at, bytes), bytes * 8, powers);
+      addProduct(hashScratch, wordAt(sealed, from + at, bytes), bytes * 8, this.#squares, word * WORD_BITS);
     }
   }
 

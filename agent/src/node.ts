@@ -199,6 +199,8 @@ async function open(
     note,
     firewall: config.firewall ? new Firewall({ log: log.child('firewall') }) : undefined,
     threads: threadCount(config.threads, { parallelism: availableParallelism(), memoryBytes: totalmem() }),
+    // Driving modems is in no flow's way.
+    apart: true,
     rotate: async ({ slot, credentialId }) =>
       toldToCustomer(await modems.rotations.rotate(slot, { askedFor: `credential ${credentialId}` })),
     onFault: fault => {

@@ -3,9 +3,10 @@
  * threads that carry bytes) with the committer (the way of usage to the spool). Start reading at connection.ts for
  * what happens to a client.
  *
- * The first lane is this thread itself, so that one thread needs no worker and no message; `threads: n` adds n - 1
- * workers. The first lane opens the ports, the others listen on duplicates of them (duplicate-listener.ts), and the
- * kernel wakes whoever is free.
+ * Where nothing else is done, the first lane is this thread itself, so that one thread needs no worker and no message,
+ * and `threads: n` adds n - 1 workers. A node has modems to drive, and looks at the network, reads files and collects
+ * garbage for them: there all lanes are workers (`apart`), and what this thread does is in no flow's way. The first lane
+ * opens the ports, the others listen on duplicates of them (duplicate-listener.ts), and the kernel wakes whoever is free.
  */
 import { type Clock, systemClock } from '@mastline/shared/base/clock';
 import type { CodedError } from '@mastline/shared/base/coded-error';
@@ -26,8 +27,11 @@ import type { Firewall } from './firewall';
 import type { Interfaces } from './host-networks';
 import { Lane, type LaneReport } from './lane';
 import { LaneThread } from './lane-thread';
+import { joinLimits } from './limit-memory';
+import { Limiter } from './limiter';
 import { LIMITS, type Limits } from './limits';
 import type { SlotTotals } from './meter';
+import { compilePolicy } from './policy';
 import { createSharedMemory } from './shared-memory';
 import { UsageWindow } from './usage-window';
 
@@ -41,6 +45,8 @@ export interface DataPlaneOptions {
   limits?: Partial<Limits>;
   /** Threads that carry bytes; 1 when left out. */
   threads?: number;
+  /** None of them is the caller's: for a caller that has other work. */
+  apart?: boolean;
   /** Gives a slot another address; left out, customers who ask for one are told that it is not to be had. */
   rotate?: RotateSlot;
   /** Takes over what is remembered of flows, every few seconds; left out, nothing is. */
@@ -59,7 +65,10 @@ const NO_ROTATION: RotateSlot = async () => ({ kind: 'unavailable', reason: 'not
 export function createDataPlane(options: DataPlaneOptions): DataPlane {
   const { sink, log, clock = systemClock } = options;
   const limits: Limits = { ...LIMITS, ...options.limits };
-  const memory = createSharedMemory(options.threads ?? 1, clock);
+  const count = options.threads ?? 1;
+  const workers = options.apart ? count : count - 1;
+  // This thread has a seat at the limits in any case: it lends quotas and counts flows.
+  const memory = createSharedMemory(workers + 1, clock);
   const window = new UsageWindow({ bytes: limits.windowBytes, memory: memory.window });
   const committer: Committer = new Committer({
     sink,
@@ -67,47 +76,44 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     clock,
     log,
     released: slots => {
-      lane.released(slots);
-      for (const thread of threads) thread.released(slots);
+      for (const lane of lanes) lane.released(slots);
     },
   });
   const hand = (deltas: UsageDelta[]) => committer.add(deltas);
   const rotate: RotateSlot = options.rotate ?? NO_ROTATION;
-  const lane = new Lane({
-    limits,
-    clock,
-    log,
-    memory,
-    first: true,
-    hand,
-    settle: () => committer.settle(),
-    rotate,
-    note: options.note,
-    interfaces: options.interfaces,
-  });
+  const own = options.apart
+    ? null
+    : new Lane({
+        ...{ limits, clock, log, memory, first: true, hand, rotate },
+        settle: () => committer.settle(),
+        note: options.note,
+        interfaces: options.interfaces,
+      });
+  const limiter = own ? own.limiter : new Limiter(joinLimits(memory.limits, clock), clock);
   const onFault =
     options.onFault ??
     (fault => {
       throw fault;
     });
-  const threads = Array.from(
-    { length: (options.threads ?? 1) - 1 },
-    (_, at) =>
-      new LaneThread({
-        ...{ name: `data-plane-${at + 2}`, limits, memory, clock, log, hand, rotate, onFault },
-        note: options.note,
-      }),
-  );
-  const reports = async (): Promise<LaneReport[]> => [
-    lane.report(),
-    ...(await Promise.all(threads.map(thread => thread.report()))),
-  ];
+  const threads = Array.from({ length: workers }, (_, at) => {
+    const nth = count - workers + at;
+    return new LaneThread({
+      ...{ name: `data-plane-${nth + 1}`, first: nth === 0 },
+      ...{ limits, memory, clock, log, hand, rotate, onFault, note: options.note },
+    });
+  });
+  const first = own ?? threads[0];
+  if (!first) throw new RangeError('threads: must be at least 1');
+  const others = threads.filter(thread => thread !== first);
+  const lanes = [first, ...others];
+  const reports = (): Promise<LaneReport[]> => Promise.all(lanes.map(lane => lane.report()));
 
   async function applyToAll(plan: ServicePlan): Promise<ListenerOutcome[]> {
-    await Promise.all([lane.adopt(plan), ...threads.map(thread => thread.adopt(plan))]);
-    const outcomes = await lane.open(plan);
-    const ports = lane.ports();
-    const shared = await Promise.allSettled(threads.map(thread => thread.open(plan, ports)));
+    // Rows of limits are made new by this thread before any lane counts in them.
+    if (!own) limiter.adopt(compilePolicy(plan, []));
+    await Promise.all(lanes.map(lane => lane.adopt(plan)));
+    const { outcomes, ports } = await first.open(plan);
+    const shared = await Promise.allSettled(others.map(thread => thread.open(plan, ports)));
     // The port is served all the same, by fewer threads than wanted.
     for (const one of shared)
       if (one.status === 'rejected')
@@ -146,21 +152,20 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
 
     async openFlows(slot: number): Promise<number> {
       await applying;
-      return lane.limiter.openFlows(slot);
+      return limiter.openFlows(slot);
     },
 
-    lend: loans => lane.limiter.lend(loans),
+    lend: loans => limiter.lend(loans),
 
-    lent: credentialIds => credentialIds.map(id => lane.limiter.lent(id)),
+    lent: credentialIds => credentialIds.map(id => limiter.lent(id)),
 
     metrics: async () => (await reports()).map(report => report.figures),
 
     async close(graceMs: number): Promise<void> {
       await applying;
-      const closed = await Promise.allSettled([
-        lane.close(graceMs),
-        ...threads.map(thread => thread.close(graceMs)),
-      ]);
+      const closed = await Promise.allSettled(lanes.map(lane => lane.close(graceMs)));
+      // One of a lane's own is closed already.
+      if (!own) limiter.close();
       await options.firewall?.close();
       await committer.close(LAST_COMMIT_MS);
       for (const one of closed) if (one.status === 'rejected') throw one.reason;

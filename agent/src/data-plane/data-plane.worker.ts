@@ -10,12 +10,12 @@ import type { Log, LogFields, LogLevel } from '../observe/log';
 import type { RotateOutcome, ServicePlan } from '../ports';
 import { duplicateListeners } from './duplicate-listener';
 import { Lane } from './lane';
-import type { FromLane, LaneRequest, LaneSetup, ToLane } from './lane-messages';
+import type { FromLane, LaneRequest, LaneSetup, OpenedPorts, OpenPort, ToLane } from './lane-messages';
 import type { ListenPlace } from './listener';
 
 const port = parentPort;
 if (!port) throw new Error('data-plane.worker runs as a worker thread only');
-const { limits, memory, notes: isNoting } = workerData as LaneSetup;
+const { limits, memory, first, notes: isNoting } = workerData as LaneSetup;
 const say = (message: FromLane) => port.postMessage(message);
 
 const rotations = new Map<number, (outcome: RotateOutcome) => void>();
@@ -24,7 +24,7 @@ let nextRotation = 1;
 const lane = new Lane({
   limits,
   memory,
-  first: false,
+  first,
   clock: systemClock,
   log: distantLog([]),
   hand: deltas => say({ kind: 'deltas', deltas }),
@@ -49,8 +49,8 @@ port.on('message', (message: ToLane) => {
 
 async function answer(id: number, request: LaneRequest): Promise<void> {
   try {
-    await perform(request);
-    say({ kind: 'answer', id, report: lane.report() });
+    const opened = await perform(request);
+    say({ kind: 'answer', id, answer: { report: lane.report(), opened } });
     if (request.kind === 'close') port?.close();
   } catch (error) {
     const { code, message, userMessage } =
@@ -59,21 +59,23 @@ async function answer(id: number, request: LaneRequest): Promise<void> {
   }
 }
 
-async function perform(request: LaneRequest): Promise<void> {
+async function perform(request: LaneRequest): Promise<OpenedPorts | null> {
   switch (request.kind) {
     case 'adopt':
-      return lane.adopt(request.plan);
+      await lane.adopt(request.plan);
+      return null;
     case 'open':
-      return open(request.plan, request.ports);
+      return request.ports ? openDuplicates(request.plan, request.ports) : lane.open(request.plan);
     case 'report':
-      return;
+      return null;
     case 'close':
-      return lane.close(request.graceMs);
+      await lane.close(request.graceMs);
+      return null;
   }
 }
 
 /** The first lane opens ports; this one listens on duplicates of them. */
-async function open(plan: ServicePlan, ports: [endpointId: string, fd: number][]): Promise<void> {
+async function openDuplicates(plan: ServicePlan, ports: OpenPort[]): Promise<OpenedPorts> {
   const missing = ports.filter(([endpointId]) => !lane.listensOn(endpointId));
   const handles = await duplicateListeners(
     missing.map(([, fd]) => fd),
@@ -84,7 +86,7 @@ async function open(plan: ServicePlan, ports: [endpointId: string, fd: number][]
     const handle = handles[at];
     if (handle) places.set(endpointId, { handle });
   });
-  await lane.open({ ...plan, endpoints: plan.endpoints.filter(({ id }) => places.has(id)) }, places);
+  return lane.open({ ...plan, endpoints: plan.endpoints.filter(({ id }) => places.has(id)) }, places);
 }
 
 /** Lines of this thread are written by the control thread, where the log's settings are. */

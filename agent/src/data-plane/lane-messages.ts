@@ -1,6 +1,6 @@
 /** What the control thread and a lane in a worker say to each other. Both ends are built from the same sources. */
 import type { LogFields, LogLevel } from '../observe/log';
-import type { LaneNotes, RotateOutcome, ServicePlan, UsageDelta } from '../ports';
+import type { LaneNotes, ListenerOutcome, RotateOutcome, ServicePlan, UsageDelta } from '../ports';
 import type { LaneReport } from './lane';
 import type { Limits } from './limits';
 import type { SharedMemory } from './shared-memory';
@@ -9,15 +9,32 @@ import type { SharedMemory } from './shared-memory';
 export interface LaneSetup {
   limits: Limits;
   memory: SharedMemory;
+  /** See LaneOptions. */
+  first: boolean;
   /** Whether flows are remembered. */
   notes: boolean;
+}
+
+/** An endpoint's listening socket, by its descriptor in this process. */
+export type OpenPort = [endpointId: string, fd: number];
+
+/** What came of opening a plan's ports, and all that the lane has open now. */
+export interface OpenedPorts {
+  outcomes: ListenerOutcome[];
+  ports: OpenPort[];
+}
+
+export interface LaneAnswer {
+  report: LaneReport;
+  /** Of `open`. */
+  opened: OpenedPorts | null;
 }
 
 /** Answered by the message of the same `id`. */
 export type LaneRequest =
   | { kind: 'adopt'; plan: ServicePlan }
-  /** `ports`: descriptors of the first lane's listening sockets, by endpoint. */
-  | { kind: 'open'; plan: ServicePlan; ports: [endpointId: string, fd: number][] }
+  /** `ports`: what to listen on duplicates of; null asks the first lane, which opens ports itself. */
+  | { kind: 'open'; plan: ServicePlan; ports: OpenPort[] | null }
   | { kind: 'report' }
   | { kind: 'close'; graceMs: number };
 
@@ -28,7 +45,7 @@ export type ToLane =
   | { kind: 'rotated'; id: number; outcome: RotateOutcome };
 
 export type FromLane =
-  | { kind: 'answer'; id: number; report: LaneReport }
+  | { kind: 'answer'; id: number; answer: LaneAnswer }
   | { kind: 'failed'; id: number; code: string; message: string; userMessage: string }
   | { kind: 'deltas'; deltas: UsageDelta[] }
   | { kind: 'notes'; notes: LaneNotes }

@@ -10,7 +10,15 @@ import type { Log } from '../observe/log';
 import type { LaneNotes, RotateSlot, ServicePlan, UsageDelta } from '../ports';
 import { workerUrl } from '../worker-url';
 import type { LaneReport } from './lane';
-import type { FromLane, LaneRequest, LaneSetup, ToLane } from './lane-messages';
+import type {
+  FromLane,
+  LaneAnswer,
+  LaneRequest,
+  LaneSetup,
+  OpenedPorts,
+  OpenPort,
+  ToLane,
+} from './lane-messages';
 import { rotateOrFail } from './session-routes';
 
 /** A busy lane answers between two reads; a machine that swaps takes longer. */
@@ -21,7 +29,7 @@ const OPEN_MS = 60_000;
 const CLOSE_EXTRA_MS = 2_000;
 
 interface Pending {
-  resolve: (report: LaneReport) => void;
+  resolve: (answer: LaneAnswer) => void;
   reject: (error: unknown) => void;
   deadline: Timer;
 }
@@ -45,9 +53,9 @@ export class LaneThread {
   #closing = false;
 
   constructor(options: LaneThreadOptions) {
-    const { name, limits, memory } = options;
+    const { name, limits, memory, first } = options;
     this.#options = options;
-    const workerData: LaneSetup = { limits, memory, notes: options.note !== undefined };
+    const workerData: LaneSetup = { limits, memory, first, notes: options.note !== undefined };
     this.#worker = new Worker(workerUrl('data-plane.worker'), { workerData, name });
     this.#worker.on('message', (message: FromLane) => this.#hear(message));
     this.#worker.on('error', error => this.#fail(`failed: ${messageOf(error)}`, error));
@@ -61,17 +69,19 @@ export class LaneThread {
     await this.#ask({ kind: 'adopt', plan }, ANSWER_MS);
   }
 
-  /** Opens what is missing as duplicates of `ports`. Throws `listener/not-duplicated`. */
-  async open(plan: ServicePlan, ports: [endpointId: string, fd: number][]): Promise<void> {
-    await this.#ask({ kind: 'open', plan, ports }, OPEN_MS);
+  /** Opens what is missing: as duplicates of `ports`, or itself. Throws `listener/not-duplicated`. */
+  async open(plan: ServicePlan, ports: OpenPort[] | null = null): Promise<OpenedPorts> {
+    const { opened } = await this.#ask({ kind: 'open', plan, ports }, OPEN_MS);
+    if (!opened) throw new Error(`${this.#options.name} opened ports and did not say which`);
+    return opened;
   }
 
   released(slots: number[]): void {
     this.#say({ kind: 'released', slots });
   }
 
-  report(): Promise<LaneReport> {
-    return this.#ask({ kind: 'report' }, ANSWER_MS);
+  async report(): Promise<LaneReport> {
+    return (await this.#ask({ kind: 'report' }, ANSWER_MS)).report;
   }
 
   /** All usage has been handed on when this resolves. */
@@ -84,7 +94,7 @@ export class LaneThread {
     }
   }
 
-  #ask(request: LaneRequest, ms: number): Promise<LaneReport> {
+  #ask(request: LaneRequest, ms: number): Promise<LaneAnswer> {
     const id = this.#nextId;
     this.#nextId += 1;
     return new Promise((resolve, reject) => {
@@ -112,7 +122,7 @@ export class LaneThread {
   #hear(message: FromLane): void {
     switch (message.kind) {
       case 'answer':
-        this.#settle(message.id)?.resolve(message.report);
+        this.#settle(message.id)?.resolve(message.answer);
         return;
       case 'failed': {
         const { code, message: text, userMessage } = message;

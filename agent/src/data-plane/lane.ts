@@ -1,7 +1,7 @@
 /**
  * One thread's share of the data plane: its listeners, connections, meter and the one timer that all of them share.
- * The first lane runs in the control thread itself, each further one in a worker (lane-thread.ts). It knows nothing of
- * the others; what they have in common is shared memory: the usage window and the counts that limits bound.
+ * Runs in the control thread or in a worker (lane-thread.ts), which is data-plane.ts's choice. It knows nothing of the
+ * others; what they have in common is shared memory: the usage window and the counts that limits bound.
  */
 import type { Clock, Timer } from '@mastline/shared/base/clock';
 import { giveBackMemory } from '@mastline/shared/base/give-back-memory';
@@ -24,6 +24,7 @@ import { FlowLog } from './flow-log';
 import { judgeAddress, standing } from './gate';
 import { holdMemory } from './hold-memory';
 import { HostNetworks, type Interfaces } from './host-networks';
+import type { OpenedPorts, OpenPort } from './lane-messages';
 import { LaneMetrics } from './lane-metrics';
 import { joinLimits } from './limit-memory';
 import { Limiter } from './limiter';
@@ -63,7 +64,7 @@ export interface LaneOptions {
   clock: Clock;
   log: Log;
   memory: SharedMemory;
-  /** The control thread's: it does what one has to do for all. */
+  /** It does what one has to do for all: opens ports, serves datagrams, lets time forgive strangers. */
   first: boolean;
   /** Takes usage to be committed; the lane must hear `released` when it is. */
   hand: (deltas: UsageDelta[]) => void;
@@ -178,22 +179,15 @@ export class Lane {
   }
 
   /** Opens what `plan` wants and is not open. `places` says where, other than where the endpoint says. */
-  async open(plan: ServicePlan, places?: ReadonlyMap<string, ListenPlace>): Promise<ListenerOutcome[]> {
+  async open(plan: ServicePlan, places?: ReadonlyMap<string, ListenPlace>): Promise<OpenedPorts> {
     const outcomes: ListenerOutcome[] = [];
     for (const endpoint of plan.endpoints)
       outcomes.push(await this.#listen(endpoint, places?.get(endpoint.id)));
-    return outcomes;
+    return { outcomes, ports: this.#ports() };
   }
 
   listensOn(endpointId: string): boolean {
     return this.#listeners.has(endpointId);
-  }
-
-  /** Descriptors of the open ports, for other threads to duplicate. */
-  ports(): [endpointId: string, fd: number][] {
-    return [...this.#listeners].flatMap(([endpointId, { listener }]) =>
-      listener.fd === null ? [] : [[endpointId, listener.fd] as [string, number]],
-    );
   }
 
   released(slots: readonly number[]): void {
@@ -313,6 +307,12 @@ export class Lane {
       address: addressOf(endpoint),
     });
     return { endpointId, listening: true, problem: null };
+  }
+
+  #ports(): OpenPort[] {
+    return [...this.#listeners].flatMap(([endpointId, { listener }]): OpenPort[] =>
+      listener.fd === null ? [] : [[endpointId, listener.fd]],
+    );
   }
 
   #problem(endpointId: string): NonNullable<ListenerOutcome['problem']> | null {

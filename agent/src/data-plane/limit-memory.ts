@@ -30,7 +30,7 @@ export function createLimitMemory(lanes: number, clock: Clock): LimitMemory {
 
 export interface LimitSeat {
   cells: LimitCells;
-  /** From 0, which is the control thread's: it joins first. */
+  /** From 0, which is the control thread's: it joins first, also when it carries nothing. */
   lane: number;
   /** Asks the other lanes to look at this row. */
   wake(row: number): void;

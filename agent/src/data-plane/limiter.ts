@@ -37,7 +37,7 @@ export type Admission = { ok: true; lease: Lease } | { ok: false; reason: Refusa
 
 export class Limiter {
   readonly #cells: LimitCells;
-  /** The first lane writes what all have in common. */
+  /** Seat 0, the control thread's, writes what all have in common. */
   readonly #lane: number;
   readonly #clock: Clock;
   readonly #seat: LimitSeat;
@@ -45,7 +45,7 @@ export class Limiter {
   readonly #credentials = new Map<string, LimitedParty>();
   readonly #slots = new Map<number, LimitedParty>();
   readonly #byRow = new Map<number, LimitedParty>();
-  /** What was lent last, in the first lane; plans come and go without changing it. */
+  /** What was lent last, in the control thread; plans come and go without changing it. */
   readonly #loans = new Map<string, QuotaLoan>();
   readonly #purses = new WeakMap<Account, Record<Direction, LimitedPurse>>();
   readonly #waitingAt = new Set<LimitedParty>();
@@ -109,7 +109,7 @@ export class Limiter {
     return modem ? this.#cells.openFlows(modem.row) : 0;
   }
 
-  /** What credentials with leased quotas may use from now on, for all lanes; called on the first. */
+  /** What credentials with leased quotas may use from now on, for all lanes; called in the control thread. */
   lend(loans: readonly QuotaLoan[]): void {
     if (this.#isClosed) return;
     for (const loan of loans) {

@@ -271,14 +271,14 @@ for (const [whose, plan, reply, header] of [
     await still.close();
   });
 
-for (const threads of [1, 3])
-  test(`a leased quota in ${threads} threads: at zero flows wait for more that is on its way, and are cut when it is not`, async () => {
+for (const layout of [{ threads: 1 }, { threads: 3 }, { threads: 2, apart: true }])
+  test(`a leased quota in ${layout.threads} threads${layout.apart ? ' apart' : ''}: at zero flows wait for more that is on its way, and are cut when it is not`, async () => {
     const origin = await startOrigin(socket => {
       socket.write(Buffer.alloc(1_000_000));
     });
     const sink = memorySink();
     const leased = mine({ quota: { lease: 'q', bytes: 0, leased: true } });
-    const rig = await startRig({ sink, threads, plan: leased });
+    const rig = await startRig({ sink, ...layout, plan: leased });
     const lend = (bytes: number, holds: boolean) =>
       rig.plane.lend([{ credentialId: 'c1', lease: 'one', bytes, holds }]);
     assert.is((await asks(rig, origin.port)).reply, NOT_ALLOWED, 'nothing before a loan');
@@ -385,43 +385,44 @@ async function spread(rig: Rig, originPort: number): Promise<Socket[]> {
   throw new Error('one thread took all');
 }
 
-test(
-  'three threads keep one limit between them: places, the oldest flow, and the last byte of a quota',
-  async () => {
-    const origin = await echo();
-    const sink = memorySink();
-    const rig = await startRig({ sink, threads: 3 });
-    const open = await spread(rig, origin.port);
-    const max = open.length + 7;
-    await rig.plane.apply({ ...rig.plan, ...mine({ concurrentFlows: max }) });
-    const tries = await Promise.all(Array.from({ length: 40 }, () => asks(rig, origin.port)));
-    open.push(...tries.flatMap(one => one.socket ?? []));
-    assert.is(open.length, max);
+for (const apart of [false, true])
+  test(
+    `three threads${apart ? ' apart' : ''} keep one limit between them: places, the oldest flow, and the last byte of a quota`,
+    async () => {
+      const origin = await echo();
+      const sink = memorySink();
+      const rig = await startRig({ sink, threads: 3, apart });
+      const open = await spread(rig, origin.port);
+      const max = open.length + 7;
+      await rig.plane.apply({ ...rig.plan, ...mine({ concurrentFlows: max }) });
+      const tries = await Promise.all(Array.from({ length: 40 }, () => asks(rig, origin.port)));
+      open.push(...tries.flatMap(one => one.socket ?? []));
+      assert.is(open.length, max);
 
-    // The oldest in all threads, in the order in which they came; those of the burst came at once.
-    await rig.plane.apply({ ...rig.plan, ...mine({ concurrentFlows: max, whenFull: 'close-oldest' }) });
-    const old = max - 7;
-    for (let at = 0; at < old; at += 1) {
-      open.push(await openTunnel(rig.port, origin.port));
-      await gone(open[at]!);
-    }
-    const left = open.slice(old);
-    assert.is(left.length, max);
-    for (const flow of left) assert.ok(await echoes(flow));
+      // The oldest in all threads, in the order in which they came; those of the burst came at once.
+      await rig.plane.apply({ ...rig.plan, ...mine({ concurrentFlows: max, whenFull: 'close-oldest' }) });
+      const old = max - 7;
+      for (let at = 0; at < old; at += 1) {
+        open.push(await openTunnel(rig.port, origin.port));
+        await gone(open[at]!);
+      }
+      const left = open.slice(old);
+      assert.is(left.length, max);
+      for (const flow of left) assert.ok(await echoes(flow));
 
-    await rig.plane.apply({ ...rig.plan, ...mine({ quota: { lease: 'q', bytes: 1_000_000 } }) });
-    for (const flow of left) {
-      flow.write(Buffer.alloc(400_000));
-      flow.resume();
-    }
-    await Promise.all(left.map(gone));
-    assert.is((await asks(rig, origin.port)).reply, NOT_ALLOWED);
-    await rig.close();
-    const { up, down } = sink.total();
-    assert.is(up + down, 1_000_000 + left.length * 8);
-    await origin.close();
-  },
-  { deadlineMs: 60_000 },
-);
+      await rig.plane.apply({ ...rig.plan, ...mine({ quota: { lease: 'q', bytes: 1_000_000 } }) });
+      for (const flow of left) {
+        flow.write(Buffer.alloc(400_000));
+        flow.resume();
+      }
+      await Promise.all(left.map(gone));
+      assert.is((await asks(rig, origin.port)).reply, NOT_ALLOWED);
+      await rig.close();
+      const { up, down } = sink.total();
+      assert.is(up + down, 1_000_000 + left.length * 8);
+      await origin.close();
+    },
+    { deadlineMs: 60_000 },
+  );
 
 test.run();

@@ -234,7 +234,11 @@ class Plane implements RotatingModemPlane {
     if (traffic === undefined || this.#countingTraffic) return;
     this.#countingTraffic = true;
     try {
-      for (const one of await traffic()) this.#roster.find(one.slot)?.noteTraffic(one);
+      const told = new Map((await traffic()).map(one => [one.slot, one]));
+      for (const one of this.#roster.all()) {
+        const { slot } = one.config;
+        one.noteTraffic(told.get(slot) ?? { slot, openFlows: 0, upBytes: 0, downBytes: 0 });
+      }
     } catch (error) {
       log.warn('the data plane does not tell its traffic', { error });
     } finally {

@@ -9,8 +9,10 @@ import type { DriverEvent, ModemDriver, ModemIdentity, ModemStatus, Outcome, Reg
 import type { SlotDriver } from './slot-driver';
 import { API_PATIENCE, type ApiFacts } from './slot-state';
 
-/** Between two looks at a modem that is well; sticks are slow when asked more often. */
+/** Between two looks at a modem that is well and carries flows; sticks are slow when asked more often. */
 export const POLL_MS = 5000;
+/** The same while it carries none: nobody is kept waiting by what is known a little later. */
+export const REST_POLL_MS = 10_000;
 /** While it is on its way up, or may be dead. */
 export const EAGER_POLL_MS = 1000;
 /** How long a modem is looked at eagerly after its beginning, and after it was told to do something. */
@@ -20,6 +22,8 @@ const IDENTITY_EVERY_MS = 10 * 60_000;
 const EVENT_POLL_MS = 200;
 /** A look that takes longer is given up: its driver has deadlines of its own, which all together are shorter. */
 const LOOK_DEADLINE_MS = 60_000;
+/** Why a deadline is called off; without a reason Node makes an error, with a stack, each time. */
+const IN_TIME = 'in time';
 
 export const NO_IDENTITY: ModemIdentity = {
   imei: null,
@@ -46,6 +50,9 @@ export class ModemWatch {
   #identityAt = Number.NEGATIVE_INFINITY;
   #registration: Registration | null = null;
   #eagerUntil: number;
+  /** Until somebody says otherwise. */
+  #inUse = true;
+  #lookedAt = Number.NEGATIVE_INFINITY;
   #timer: Timer | undefined;
   #looking: Promise<void> | undefined;
 
@@ -85,10 +92,19 @@ export class ModemWatch {
     this.#looking ??= this.#look().finally(() => {
       this.#looking = undefined;
       if (this.#abort.signal.aborted) return;
-      this.#timer?.cancel();
-      this.#timer = this.#options.clock.after(this.#pauseMs(), () => void this.look());
+      this.#lookedAt = this.#options.clock.monotonicMs();
+      this.#lookAfter(this.#pauseMs());
     });
     return this.#looking;
+  }
+
+  /** Whether flows go through it; asked for every few seconds. */
+  noteUse(inUse: boolean): void {
+    if (inUse === this.#inUse) return;
+    this.#inUse = inUse;
+    if (!inUse || this.#looking !== undefined || this.#abort.signal.aborted) return;
+    const since = this.#options.clock.monotonicMs() - this.#lookedAt;
+    this.#lookAfter(Math.max(0, this.#pauseMs() - since));
   }
 
   /** Something was done to the modem: it is asked more often for a while, and for its identity again. */
@@ -96,8 +112,7 @@ export class ModemWatch {
     this.#eagerUntil = this.#options.clock.monotonicMs() + EAGER_FOR_MS;
     this.#identityAt = Number.NEGATIVE_INFINITY;
     if (this.#looking !== undefined || this.#abort.signal.aborted) return;
-    this.#timer?.cancel();
-    this.#timer = this.#options.clock.after(EAGER_POLL_MS, () => void this.look());
+    this.#lookAfter(EAGER_POLL_MS);
   }
 
   async close(): Promise<void> {
@@ -110,17 +125,23 @@ export class ModemWatch {
   #hear(event: DriverEvent): void {
     if (event.kind === 'message-received' || this.#looking !== undefined || this.#abort.signal.aborted)
       return;
+    this.#lookAfter(EVENT_POLL_MS);
+  }
+
+  #lookAfter(ms: number): void {
     this.#timer?.cancel();
-    this.#timer = this.#options.clock.after(EVENT_POLL_MS, () => void this.look());
+    this.#timer = this.#options.clock.after(ms, () => void this.look());
   }
 
   #pauseMs(): number {
     const api = this.#api;
-    if (api.kind === 'answered' && api.status.data.state === 'up') return POLL_MS;
+    const eager = this.#options.clock.monotonicMs() < this.#eagerUntil;
+    if (api.kind === 'answered' && api.status.data.state === 'up')
+      return this.#inUse || eager ? POLL_MS : REST_POLL_MS;
     // Whether it is dead has to be known soon; one that is known to be dead can wait.
     const doubtful =
       api.kind === 'failing' && api.fault.kind === 'unreachable' && api.failures < API_PATIENCE;
-    return doubtful || this.#options.clock.monotonicMs() < this.#eagerUntil ? EAGER_POLL_MS : POLL_MS;
+    return doubtful || eager ? EAGER_POLL_MS : POLL_MS;
   }
 
   async #look(): Promise<void> {
@@ -161,7 +182,7 @@ export class ModemWatch {
     try {
       return await Promise.race([work, deadline]);
     } finally {
-      over.abort();
+      over.abort(IN_TIME);
     }
   }
 

@@ -180,6 +180,7 @@ export class SlotSupervisor {
   noteTraffic(traffic: SlotTraffic): void {
     this.#sim.noteTraffic(traffic);
     this.#path.noteTraffic(traffic);
+    this.#watch?.noteUse(traffic.openFlows > 0);
   }
 
   /** True when waiting longer would tell nothing new: it is up with its exit address, or it is known why not. */

@@ -4,8 +4,7 @@
  * `hung_up_tty_read`). The package reads again until it gets one: it goes round as fast as the thread can, and the flows
  * of all modems wait, until somebody closes the port. Here it is the end of the port. Used by serial-port.ts.
  */
-import { read } from 'node:fs';
-import { promisify } from 'node:util';
+import { readSync } from 'node:fs';
 import { codeOf } from '@mastline/shared/base/coded-error';
 import { SerialPort } from 'serialport';
 
@@ -16,8 +15,6 @@ type LinuxPort = Opened & {
   fd: number | null;
   poller: { once(event: 'readable', told: (error: Error | null) => void): unknown };
 };
-
-const readBytes = promisify(read);
 
 /** For a stream of the package's: ports that end when they are hung up. */
 export const serialBinding = {
@@ -38,23 +35,28 @@ async function readFrom(
   port: LinuxPort,
   into: { buffer: Buffer; at: number; length: number },
 ): Promise<{ buffer: Buffer; bytesRead: number }> {
-  const { buffer, at, length } = into;
+  const { buffer } = into;
   for (;;) {
-    const bytesRead = await readBytes(openFile(port), buffer, at, length, null).then(
-      read => read.bytesRead,
-      error => {
-        const code = codeOf(error);
-        if (code === 'EAGAIN' || code === 'EINTR') return null;
-        throw error;
-      },
-    );
+    // Only what is there is read: a look that finds nothing would go through a pool thread and come back as an error.
+    await new Promise<void>((resolve, reject) => {
+      // Polling a port that is closed would crash the process.
+      openFile(port);
+      port.poller.once('readable', (error: Error | null) => (error ? reject(error) : resolve()));
+    });
+    const bytesRead = readNow(openFile(port), into);
     if (bytesRead === 0) throw new Error('the port was hung up');
     if (bytesRead !== null) return { buffer, bytesRead };
-    // Polling a port that was closed while we read would crash the process.
-    openFile(port);
-    await new Promise<void>((resolve, reject) =>
-      port.poller.once('readable', (error: Error | null) => (error ? reject(error) : resolve())),
-    );
+  }
+}
+
+/** The port is opened so that reading does not wait; null when there is nothing. */
+function readNow(fd: number, { buffer, at, length }: { buffer: Buffer; at: number; length: number }) {
+  try {
+    return readSync(fd, buffer, at, length, null);
+  } catch (error) {
+    const code = codeOf(error);
+    if (code === 'EAGAIN' || code === 'EINTR') return null;
+    throw error;
   }
 }
 

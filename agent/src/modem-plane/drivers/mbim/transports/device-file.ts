@@ -11,8 +11,11 @@ import { CodedError, codeOf, messageOf } from '@mastline/shared/base/coded-error
 import { MAX_FRAME_BYTES } from '../frame';
 import { type MbimTransport, type TransportListener, WRITE_DEADLINE_MS } from './transport';
 
-/** At rest: an indication that nobody waits for may lie this long. Twenty modems cost half a percent of a core. */
-const IDLE_POLL_MS = 200;
+/**
+ * At rest: an indication that nobody waits for may lie this long. A call that finds nothing ends in an error with a
+ * stack; at five a second, twenty modems cost half a percent of a core.
+ */
+const IDLE_POLL_MS = 1000;
 /** While an answer is due. */
 const BUSY_POLL_MS = 4;
 /** A modem that floods must not keep the event loop: the rest is read on the next turn. */

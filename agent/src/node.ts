@@ -23,6 +23,7 @@ import { QuotaKeeper } from './control-plane/quota-keeper';
 import { createDataPlane } from './data-plane/data-plane';
 import { Firewall } from './data-plane/firewall';
 import { threadCount } from './data-plane/thread-count';
+import { giveWay } from './give-way';
 import { Discovery } from './modem-plane/discovery/discovery';
 import { runTool } from './modem-plane/discovery/run-tool';
 import { SlotBook } from './modem-plane/discovery/slot-book';
@@ -181,8 +182,8 @@ async function open(
     },
   });
   closeWith(() => modems.close());
-  await modems.start();
-  const note = watchNode({ journal, modems, rotations: modems.rotations, spool });
+
+  let note: ReturnType<typeof watchNode> | undefined;
 
   // The control plane's last flush comes after the data plane's last commit, hence is opened (and closed) around it.
   let control: ReturnType<typeof controlPlane> | undefined;
@@ -196,7 +197,7 @@ async function open(
   const dataPlane = createDataPlane({
     sink: tally.sink,
     log: log.child('data-plane'),
-    note,
+    note: notes => note?.(notes),
     firewall: config.firewall ? new Firewall({ log: log.child('firewall') }) : undefined,
     threads: threadCount(config.threads, { parallelism: availableParallelism(), memoryBytes: totalmem() }),
     // Driving modems is in no flow's way.
@@ -211,6 +212,10 @@ async function open(
   });
   closeWith(() => dataPlane.close(GRACE_MS));
   flowCounter = dataPlane;
+  // Those threads and the spool's have begun, and keep their priority; the tools that modems need come after.
+  giveWay(log);
+  await modems.start();
+  note = watchNode({ journal, modems, rotations: modems.rotations, spool });
   reconciler.begin({
     slots: () => modems.slots(),
     onChange: listener => modems.onChange(listener),

@@ -9,11 +9,15 @@
  * own, since being traced costs time; the kernel's count of bytes sent to the disk stands beside it.
  *
  * One flapping: flapping.ts. Ends with 0 when the goals are met.
+ *
+ * The agent with all that it runs has a core of its own, the smallest host that there is; clients, modems, carrier and
+ * cloud, which are no part of a host, have the others. So a flow waits for what its agent does, and not for its turn
+ * among those. Without `taskset`, or with one core, all share, and the bench says so.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { constants, setPriority } from 'node:os';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { availableParallelism, constants, setPriority } from 'node:os';
 import { setTimeout as wait } from 'node:timers/promises';
 import { buildAll } from '../../installer/local/build';
 import { whyNoNamespaces } from '../simulators/run-tool';
@@ -24,7 +28,7 @@ import { readFlags, wholeFlag } from '../support/flags';
 import { tempDir } from '../support/temp';
 import { FLAPPING, type FlapFigures, measureFlapping, type WindowKind } from './flapping';
 import { describeMachine, machineLines } from './machine';
-import { cpuSecondsOf } from './process-tree';
+import { cpuSecondsOf, processTree } from './process-tree';
 
 const GOALS = { cpuPercent: 3, rssMegabytes: 150, writesPerModemMinute: 1, p99Ratio: 1.1 };
 const KINDS = [
@@ -37,6 +41,7 @@ const COME_UP_MS = 90_000;
 /** A modem is looked at eagerly for half a minute after it came up (modem-watch.ts). */
 const SETTLE_MS = 35_000;
 const REST_MS = 45_000;
+const PLACE_MS = 5_000;
 
 export interface RestFigures {
   seconds: number;
@@ -77,7 +82,10 @@ export async function measureModems(options: {
       await untilUp(programs, modems.length);
       // It stands elsewhere, and what a report costs it is no host's business: here it gets what the others leave.
       giveWay(programs.cloudPid);
-      options.say(`${modems.length} modems are up, ${kind}`);
+      const placed = placeAgent(programs.agentPid);
+      options.say(
+        `${modems.length} modems are up, ${kind}; the agent ${placed ? 'has a core of its own' : 'shares its cores with clients and modems'}`,
+      );
       await wait(options.settleMs ?? SETTLE_MS);
       const rest = await measureRest(programs, { modems: modems.length, restMs: options.restMs ?? REST_MS });
       options.say('measured at rest');
@@ -95,6 +103,24 @@ export async function measureModems(options: {
 function giveWay(pid: number): void {
   for (const thread of readdirSync(`/proc/${pid}/task`))
     setPriority(Number(thread), constants.priority.PRIORITY_LOW);
+}
+
+/** Puts the agent's processes on the first core and all others of this bench on the rest; false when it cannot be done. */
+function placeAgent(agentPid: number): boolean {
+  const cores = availableParallelism();
+  if (cores < 2) return false;
+  const own = new Set(processTree(agentPid).map(one => one.pid));
+  for (const { pid } of processTree(process.pid))
+    try {
+      execFileSync('taskset', ['-acp', own.has(pid) ? '0' : `1-${cores - 1}`, String(pid)], {
+        stdio: 'ignore',
+        timeout: PLACE_MS,
+      });
+    } catch {
+      // One that has ended meanwhile needs no place.
+      if (existsSync(`/proc/${pid}`)) return false;
+    }
+  return true;
 }
 
 async function untilUp(programs: Programs, modems: number): Promise<void> {

@@ -3,7 +3,6 @@
  * after the other, all journaled. What is set up for a slot, and how, is slot-network.ts.
  */
 import { networkInterfaces } from 'node:os';
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Clock } from '@mastline/shared/base/clock';
 import { CodedError, codeOf, messageOf } from '@mastline/shared/base/coded-error';
 import type { Log } from '../observe/log';
@@ -155,8 +154,6 @@ export class SlotNetworks {
       );
       const survey = await surveyNetwork(this.#options.runIp, { ipv6 });
       for (const one of interfaces) {
-        // Between two slots flows are served: this thread carries them.
-        await nextTurn();
         if (this.#closed) return;
         await this.#keepSlot(one, one.config as InterfaceSlot, survey);
       }

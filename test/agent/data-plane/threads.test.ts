@@ -5,6 +5,7 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { Worker } from 'node:worker_threads';
 import { threadCount } from '@mastline/agent/data-plane/thread-count';
 import { socks5Datagram } from '@mastline/shared/protocols/socks5-udp';
@@ -319,6 +320,31 @@ test('lanes that are apart serve while the control thread stands still', async (
     assert.is.not(Atomics.wait(rounds, 0, seen, deadlineMs), 'timed-out', `${seen} rounds`);
   await client.terminate();
   await rig.close();
+});
+
+test('the control thread gives way to the threads that began before it did so, and says nothing of it', async () => {
+  const program = `
+    import { readFileSync, readdirSync } from 'node:fs';
+    import { Worker } from 'node:worker_threads';
+    import { createLog } from '@mastline/agent/observe/log';
+    import { giveWay } from '@mastline/agent/give-way';
+    const carrier = new Worker('setInterval(() => {}, 1000)', { eval: true });
+    carrier.once('online', () => {
+      const before = new Set(readdirSync('/proc/self/task'));
+      giveWay(createLog({ level: 'debug' }));
+      // proc_pid_stat(5): the name in parentheses may hold spaces.
+      const nice = thread => Number(readFileSync('/proc/self/task/' + thread + '/stat', 'utf8').split(') ')[1].split(' ')[16]);
+      console.log(JSON.stringify([...before].map(thread => [thread === String(process.pid), nice(thread)])));
+      process.exit();
+    });`;
+  const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', program], {
+    cwd: import.meta.dirname,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const said = await text(child.stdout);
+  const threads: [boolean, number][] = JSON.parse(said);
+  assert.ok(threads.length > 1);
+  for (const [isControl, niceness] of threads) assert.is(niceness > 0, isControl);
 });
 
 test('a lane that is apart serves datagrams', async () => {

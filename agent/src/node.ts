@@ -23,7 +23,7 @@ import { QuotaKeeper } from './control-plane/quota-keeper';
 import { createDataPlane } from './data-plane/data-plane';
 import { Firewall } from './data-plane/firewall';
 import { threadCount } from './data-plane/thread-count';
-import { giveWay } from './give-way';
+import { giveWay, helperThreads } from './give-way';
 import { Discovery } from './modem-plane/discovery/discovery';
 import { runTool } from './modem-plane/discovery/run-tool';
 import { SlotBook } from './modem-plane/discovery/slot-book';
@@ -73,12 +73,13 @@ export interface Claim {
 export async function runNode(config: NodeConfig, claim: Claim | undefined): Promise<void> {
   // From here on a signal is a wish to stop, also while parts are still being opened.
   const stopped = stopSignal();
+  const helpers = helperThreads();
   const log = createLog({ level: logLevel() });
   onHangUp(() => log.warn('the configuration of a node is read at its start only: restart it'));
   const opened: (() => Promise<void>)[] = [];
   const closeWith = (close: () => Promise<void>) => void opened.push(close);
   try {
-    await open(config, claim, { log, closeWith });
+    await open(config, claim, { log, helpers, closeWith });
     log.info('stopping', { reason: await stopped });
   } finally {
     for (const close of opened.reverse())
@@ -95,9 +96,9 @@ export async function runNode(config: NodeConfig, claim: Claim | undefined): Pro
 async function open(
   config: NodeConfig,
   claim: Claim | undefined,
-  frame: { log: Log; closeWith(close: () => Promise<void>): void },
+  frame: { log: Log; helpers: readonly number[]; closeWith(close: () => Promise<void>): void },
 ): Promise<void> {
-  const { log, closeWith } = frame;
+  const { log, helpers, closeWith } = frame;
   const lock = lockDataDir(config.dataDir);
   closeWith(async () => lock.release());
   const store = stateStore(config.dataDir, log.child('state'));
@@ -212,8 +213,8 @@ async function open(
   });
   closeWith(() => dataPlane.close(GRACE_MS));
   flowCounter = dataPlane;
-  // Those threads and the spool's have begun, and keep their priority; the tools that modems need come after.
-  giveWay(log);
+  // The threads that carry bytes and the spool's keep their priority; the tools that modems need come after.
+  giveWay(helpers, log);
   await modems.start();
   note = watchNode({ journal, modems, rotations: modems.rotations, spool });
   reconciler.begin({

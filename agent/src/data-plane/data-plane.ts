@@ -24,7 +24,7 @@ import type {
 } from '../ports';
 import { Committer } from './committer';
 import type { Firewall } from './firewall';
-import type { Interfaces } from './host-networks';
+import { HostNetworks, type Interfaces } from './host-networks';
 import { Lane, type LaneReport } from './lane';
 import { LaneThread } from './lane-thread';
 import { joinLimits } from './limit-memory';
@@ -35,6 +35,8 @@ import { compilePolicy } from './policy';
 import { createSharedMemory } from './shared-memory';
 import { UsageWindow } from './usage-window';
 
+/** Between two looks at the host's interfaces; each plan looks as well. */
+const HOST_EVERY_MS = 10_000;
 /** Time for the last commit when everything else is closed. */
 const LAST_COMMIT_MS = 1_500;
 
@@ -55,7 +57,7 @@ export interface DataPlaneOptions {
   onFault?: (fault: CodedError) => void;
   /** Holds floods off in the kernel; nothing does when left out. */
   firewall?: Firewall | undefined;
-  /** The host's interfaces as the first thread sees them; the system's when left out. For tests. */
+  /** The host's interfaces; the system's when left out. For tests. */
   interfaces?: () => Interfaces;
 }
 
@@ -87,7 +89,6 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
         ...{ limits, clock, log, memory, first: true, hand, rotate },
         settle: () => committer.settle(),
         note: options.note,
-        interfaces: options.interfaces,
       });
   const limiter = own ? own.limiter : new Limiter(joinLimits(memory.limits, clock), clock);
   const onFault =
@@ -108,9 +109,22 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
   const lanes = [first, ...others];
   const reports = (): Promise<LaneReport[]> => Promise.all(lanes.map(lane => lane.report()));
 
+  const host = new HostNetworks(options.interfaces);
+  const lookAtHost = () => {
+    if (host.refresh()) for (const lane of lanes) lane.hostChanged(host.ranges);
+  };
+  const hostTimer = clock.every(HOST_EVERY_MS, () => {
+    try {
+      lookAtHost();
+    } catch (error) {
+      log.warn('the interfaces of this host cannot be listed; the last list is guarded', { error });
+    }
+  });
+
   async function applyToAll(plan: ServicePlan): Promise<ListenerOutcome[]> {
+    lookAtHost();
     // Rows of limits are made new by this thread before any lane counts in them.
-    if (!own) limiter.adopt(compilePolicy(plan, []));
+    if (!own) limiter.adopt(compilePolicy(plan, host.ranges));
     await Promise.all(lanes.map(lane => lane.adopt(plan)));
     const { outcomes, ports } = await first.open(plan);
     const shared = await Promise.allSettled(others.map(thread => thread.open(plan, ports)));
@@ -163,6 +177,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
 
     async close(graceMs: number): Promise<void> {
       await applying;
+      hostTimer.cancel();
       const closed = await Promise.allSettled(lanes.map(lane => lane.close(graceMs)));
       // One of a lane's own is closed already.
       if (!own) limiter.close();

@@ -41,6 +41,7 @@ const lane = new Lane({
 
 port.on('message', (message: ToLane) => {
   if (message.kind === 'released') lane.released(message.slots);
+  else if (message.kind === 'host-changed') lane.hostChanged(message.hostRanges);
   else if (message.kind === 'rotated') {
     rotations.get(message.id)?.(message.outcome);
     rotations.delete(message.id);

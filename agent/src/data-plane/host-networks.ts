@@ -1,7 +1,7 @@
 /**
  * The networks that the host itself is in: its LAN, its containers' bridges, its sticks' subnets, whatever an interface
  * of its has an address of. None of them is a customer's business, be its addresses public by registry or not (IPv6
- * LANs have public ones). Interfaces come and go, so the lane looks again now and then. What is refused everywhere,
+ * LANs have public ones). Interfaces come and go, so data-plane.ts looks again now and then, for all lanes. What is refused everywhere,
  * private ranges and the like, is shared/domain/ip-range.ts; who judges is gate.ts.
  */
 import { type NetworkInterfaceInfo, networkInterfaces } from 'node:os';

@@ -1,4 +1,5 @@
 /** What the control thread and a lane in a worker say to each other. Both ends are built from the same sources. */
+import type { AddressRange } from '@mastline/shared/domain/ip-range';
 import type { LogFields, LogLevel } from '../observe/log';
 import type { LaneNotes, ListenerOutcome, RotateOutcome, ServicePlan, UsageDelta } from '../ports';
 import type { LaneReport } from './lane';
@@ -40,7 +41,8 @@ export type LaneRequest =
 
 export type ToLane =
   | { kind: 'request'; id: number; request: LaneRequest }
-  | { kind: 'released'; slots: number[] }
+  | { kind: 'released'; slots: readonly number[] }
+  | { kind: 'host-changed'; hostRanges: readonly AddressRange[] }
   /** Answers `rotate`. */
   | { kind: 'rotated'; id: number; outcome: RotateOutcome };
 

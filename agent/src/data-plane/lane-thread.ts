@@ -6,6 +6,7 @@
 import { Worker } from 'node:worker_threads';
 import type { Clock, Timer } from '@mastline/shared/base/clock';
 import { CodedError, messageOf } from '@mastline/shared/base/coded-error';
+import type { AddressRange } from '@mastline/shared/domain/ip-range';
 import type { Log } from '../observe/log';
 import type { LaneNotes, RotateSlot, ServicePlan, UsageDelta } from '../ports';
 import { workerUrl } from '../worker-url';
@@ -69,6 +70,10 @@ export class LaneThread {
     await this.#ask({ kind: 'adopt', plan }, ANSWER_MS);
   }
 
+  hostChanged(hostRanges: readonly AddressRange[]): void {
+    this.#say({ kind: 'host-changed', hostRanges });
+  }
+
   /** Opens what is missing: as duplicates of `ports`, or itself. Throws `listener/not-duplicated`. */
   async open(plan: ServicePlan, ports: OpenPort[] | null = null): Promise<OpenedPorts> {
     const { opened } = await this.#ask({ kind: 'open', plan, ports }, OPEN_MS);
@@ -76,7 +81,7 @@ export class LaneThread {
     return opened;
   }
 
-  released(slots: number[]): void {
+  released(slots: readonly number[]): void {
     this.#say({ kind: 'released', slots });
   }
 

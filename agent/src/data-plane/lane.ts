@@ -6,6 +6,7 @@
 import type { Clock, Timer } from '@mastline/shared/base/clock';
 import { giveBackMemory } from '@mastline/shared/base/give-back-memory';
 import type { Endpoint } from '@mastline/shared/domain/endpoint';
+import type { AddressRange } from '@mastline/shared/domain/ip-range';
 import type { RefusalReason } from '@mastline/shared/protocols/refusal';
 import {
   createSaltStore,
@@ -23,7 +24,6 @@ import { FloodAftermath } from './flood-aftermath';
 import { FlowLog } from './flow-log';
 import { judgeAddress, standing } from './gate';
 import { holdMemory } from './hold-memory';
-import { HostNetworks, type Interfaces } from './host-networks';
 import type { OpenedPorts, OpenPort } from './lane-messages';
 import { LaneMetrics } from './lane-metrics';
 import { joinLimits } from './limit-memory';
@@ -49,8 +49,6 @@ import type { Wire } from './wire';
 
 /** Flows a minute through 2022 hops whose answers can be told from replays; more are refused. */
 const HOP_SALTS = 16_384;
-/** Ticks after which the host's interfaces are looked at again; each plan does so as well. */
-const HOST_TICKS = 10;
 
 interface OpenListener {
   listener: Listener;
@@ -74,8 +72,6 @@ export interface LaneOptions {
   rotate: RotateSlot;
   /** Takes over what the lane remembers of flows; without it nothing is remembered. */
   note?: ((notes: LaneNotes) => void) | undefined;
-  /** The host's interfaces; the system's when left out. */
-  interfaces?: (() => Interfaces) | undefined;
 }
 
 /** What a lane has counted since its start. */
@@ -103,7 +99,6 @@ export class Lane {
   /** Those that send datagrams; each adds and removes itself. */
   readonly associations = new Set<Association>();
   readonly clock: Clock;
-  readonly #host: HostNetworks;
   #hopSalts: SaltStore | null = null;
   readonly #log: Log;
   readonly #timer: Timer;
@@ -125,7 +120,6 @@ export class Lane {
     this.limits = options.limits;
     this.idleTicks = ticksOf(options.limits.idleMs);
     this.clock = options.clock;
-    this.#host = new HostNetworks(options.interfaces);
     this.#log = options.log;
     this.meter = new Meter({
       window: new UsageWindow({ bytes: options.limits.windowBytes, memory: options.memory.window }),
@@ -168,8 +162,7 @@ export class Lane {
    * what is new, since a port is free only when the last of them has let go of it.
    */
   async adopt(plan: ServicePlan): Promise<void> {
-    this.#host.refresh();
-    this.policy = compilePolicy(plan, this.#host.ranges);
+    this.policy = compilePolicy(plan, this.policy.hostRanges);
     this.shadowsocks.adopt(plan.endpoints);
     this.certificates.adopt(plan.endpoints);
     this.limiter.adopt(this.policy);
@@ -188,6 +181,12 @@ export class Lane {
 
   listensOn(endpointId: string): boolean {
     return this.#listeners.has(endpointId);
+  }
+
+  /** The host is in these networks now: interfaces come and go. What leads into one of them does not go on. */
+  hostChanged(hostRanges: readonly AddressRange[]): void {
+    this.policy = { ...this.policy, hostRanges };
+    this.#cutWhatMayNotStay();
   }
 
   released(slots: readonly number[]): void {
@@ -341,18 +340,6 @@ export class Lane {
     }
   }
 
-  /** Interfaces come and go. What leads into a network that the host is in now does not go on. */
-  #lookAtHost(): void {
-    try {
-      if (!this.#host.refresh()) return;
-    } catch (error) {
-      this.#log.warn('the interfaces of this host cannot be listed; the last list is guarded', { error });
-      return;
-    }
-    this.policy = { ...this.policy, hostRanges: this.#host.ranges };
-    this.#cutWhatMayNotStay();
-  }
-
   /** Running flows go on only while the new plan would still admit them through the same slot. */
   #cutWhatMayNotStay(): void {
     for (const connection of [...this.#connections]) {
@@ -416,7 +403,6 @@ export class Lane {
   #onTick(): void {
     this.tick += 1;
     if (this.draining) this.#leaveResting();
-    if (this.tick % HOST_TICKS === 0) this.#lookAtHost();
     this.certificates.onTick(this.tick);
     this.meter.flush();
     this.flowLog.onTick();

@@ -226,8 +226,8 @@ test('limited flows that do not move hold little memory each, and no timer', asy
   await clock.advance(40);
   const timers = clock.pending();
   const after = process.memoryUsage();
-  // The lane's tick and the one pacer.
-  assert.ok(timers <= 2, `${timers} timers`);
+  // The lane's tick, the one pacer, and looks at the host's interfaces.
+  assert.ok(timers <= 3, `${timers} timers`);
   const held = after.external + after.arrayBuffers - before.external - before.arrayBuffers;
   assert.ok(held < 200 * 2 * 64 * 1024, `${held} bytes held for 200 flows`);
   for (const flow of flows) flow.destroy();

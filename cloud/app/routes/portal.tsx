@@ -89,9 +89,10 @@ function Brand({ short = false }: { short?: boolean }) {
 }
 
 function Screens({ viewer, size, className }: { viewer: Viewer; size: number; className?: string }) {
+  const screens = screensFor(viewer);
   return (
-    <ul className={className}>
-      {screensFor(viewer).map(({ to, icon, word }) => (
+    <ul className={className} data-count={screens.length}>
+      {screens.map(({ to, icon, word }) => (
         <li key={to}>
           <NavLink to={to}>
             <Icon name={icon} size={size} />

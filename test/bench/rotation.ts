@@ -15,6 +15,7 @@ import { createModemPlane } from '@mastline/agent/modem-plane/modem-plane';
 import { createLog, quietLog } from '@mastline/agent/observe/log';
 import { systemClock } from '@mastline/shared/base/clock';
 import type { RotationRecord } from '@mastline/shared/domain/rotation';
+import { buildAgent } from '../../installer/local/build';
 import { socks5 } from '../agent/data-plane/clients';
 import { credential, endpoint, memorySink } from '../agent/data-plane/rig';
 import { readFlags } from '../support/flags';
@@ -58,7 +59,9 @@ export async function measureRotations(options: {
   const dwellMs = new Map<string, number>();
   const log = createLog({ level: 'info', write: line => noteDwell(dwellMs, JSON.parse(line)) });
   const slots = net.ready.slots.map(one => one.slot);
-  const dataPlane = createDataPlane({ sink: memorySink(), log: quietLog });
+  // As in a node: a drain is told to threads that carry the flows.
+  await buildAgent();
+  const dataPlane = createDataPlane({ sink: memorySink(), log: quietLog, apart: true });
   const modems = createModemPlane({
     slots: net.ready.slots,
     echoUrls: net.ready.echoUrls,

@@ -38,8 +38,11 @@ const KINDS = [
   { profile: 'huawei/e3372h-153', driver: 'at' },
 ] as const;
 const COME_UP_MS = 90_000;
-/** A modem is looked at eagerly for half a minute after it came up (modem-watch.ts). */
-const SETTLE_MS = 35_000;
+/**
+ * A modem is looked at eagerly for half a minute after it came up (modem-watch.ts), and V8 compiles for another: an agent
+ * that rests has been up for longer.
+ */
+const SETTLE_MS = 90_000;
 const REST_MS = 45_000;
 const PLACE_MS = 5_000;
 

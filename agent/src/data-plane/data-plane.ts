@@ -103,8 +103,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
       ...{ limits, memory, clock, log, hand, rotate, onFault, note: options.note },
     });
   });
-  const first = own ?? threads[0];
-  if (!first) throw new RangeError('threads: must be at least 1');
+  const first = firstOf(own, threads);
   const others = threads.filter(thread => thread !== first);
   const lanes = [first, ...others];
   const reports = (): Promise<LaneReport[]> => Promise.all(lanes.map(lane => lane.report()));
@@ -186,6 +185,13 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
       for (const one of closed) if (one.status === 'rejected') throw one.reason;
     },
   };
+}
+
+/** The lane that opens the ports. */
+function firstOf(own: Lane | null, [thread]: readonly LaneThread[]): Lane | LaneThread {
+  const first = own ?? thread;
+  if (!first) throw new RangeError('threads: must be at least 1');
+  return first;
 }
 
 /** Ports that are open to others than this box. */

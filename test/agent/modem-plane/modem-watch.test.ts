@@ -11,7 +11,7 @@ const test = suite('looks at a modem');
 const WELL: Outcome<ModemStatus> = {
   ok: true,
   value: {
-    data: { state: 'up' },
+    data: { state: 'up', reason: '' },
     bearer: {
       ...{ connected: true, address: '10.0.0.2', address6: null, prefixLength: null, gateway: null },
       ...{ dnsServers: [], mtu: null },

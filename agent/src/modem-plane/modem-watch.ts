@@ -53,13 +53,15 @@ export class ModemWatch {
   /** Until somebody says otherwise. */
   #inUse = true;
   #lookedAt = Number.NEGATIVE_INFINITY;
+  /** When the next look is due. */
+  #dueAt = Number.POSITIVE_INFINITY;
   #timer: Timer | undefined;
   #looking: Promise<void> | undefined;
 
   constructor(options: ModemWatchOptions) {
     this.#options = options;
     this.#eagerUntil = options.clock.monotonicMs() + EAGER_FOR_MS;
-    this.#timer = options.clock.after(0, () => void this.look());
+    this.#lookAfter(0);
     // A stick's web API is polled; its events are what a poll has found.
     if (options.driver.kind !== 'hilink') options.driver.onEvent(event => this.#hear(event));
   }
@@ -103,8 +105,10 @@ export class ModemWatch {
     if (inUse === this.#inUse) return;
     this.#inUse = inUse;
     if (!inUse || this.#looking !== undefined || this.#abort.signal.aborted) return;
-    const since = this.#options.clock.monotonicMs() - this.#lookedAt;
-    this.#lookAfter(Math.max(0, this.#pauseMs() - since));
+    const now = this.#options.clock.monotonicMs();
+    const dueAt = Math.max(now, this.#lookedAt + this.#pauseMs());
+    // One that is due sooner, for what was done to the modem or what it said, is not put off.
+    if (dueAt < this.#dueAt) this.#lookAfter(dueAt - now);
   }
 
   /** Something was done to the modem: it is asked more often for a while, and for its identity again. */
@@ -130,6 +134,7 @@ export class ModemWatch {
 
   #lookAfter(ms: number): void {
     this.#timer?.cancel();
+    this.#dueAt = this.#options.clock.monotonicMs() + ms;
     this.#timer = this.#options.clock.after(ms, () => void this.look());
   }
 

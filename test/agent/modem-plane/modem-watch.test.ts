@@ -1,6 +1,6 @@
 /** How often a modem is looked at: by its state, by what was done to it, and by whether anybody uses it. */
 import type { ModemStatus, Outcome } from '@mastline/agent/modem-plane/driver';
-import { ModemWatch, POLL_MS, REST_POLL_MS } from '@mastline/agent/modem-plane/modem-watch';
+import { EAGER_POLL_MS, ModemWatch, POLL_MS, REST_POLL_MS } from '@mastline/agent/modem-plane/modem-watch';
 import type { SlotDriver } from '@mastline/agent/modem-plane/slot-driver';
 import { quietLog } from '@mastline/agent/observe/log';
 import * as assert from 'uvu/assert';
@@ -77,6 +77,19 @@ test('when it is used again, the next look comes as soon as it would have come a
   watch.noteUse(true);
   looks.length = 0;
   await clock.advance(1);
+  assert.is(looks.length, 1);
+  await watch.close();
+});
+
+test('a look that is due soon, since something was done to the modem, is not put off by use', async () => {
+  const { clock, looks, watch } = watched();
+  watch.noteUse(false);
+  await clock.advance(60_000);
+  await clock.advance((looks.at(-1) ?? 0) + 500 - clock.monotonicMs());
+  watch.beEager();
+  watch.noteUse(true);
+  looks.length = 0;
+  await clock.advance(EAGER_POLL_MS);
   assert.is(looks.length, 1);
   await watch.close();
 });

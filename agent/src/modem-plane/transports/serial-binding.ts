@@ -1,8 +1,8 @@
 /**
  * The `serialport` package's binding, except that it notices a hang-up. When a stick is pulled out, or a pty loses its
  * other end, the kernel hangs the terminal up, and reading from it gives no byte, at once, for ever (tty_io.c,
- * `hung_up_tty_read`). The package reads again until it gets one: it goes round as fast as the thread can, and the flows
- * of all modems wait, until somebody closes the port. Here it is the end of the port. Used by serial-port.ts.
+ * `hung_up_tty_read`). The package reads again until it gets one: it goes round as fast as the thread can, and all
+ * modems wait, until somebody closes the port. Here it is the end of the port. Used by serial-port.ts.
  */
 import { readSync } from 'node:fs';
 import { codeOf } from '@mastline/shared/base/coded-error';
